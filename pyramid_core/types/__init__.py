@@ -1,0 +1,81 @@
+"""The words of the project: frozen data, no behaviour beyond what can be derived from the data itself.
+
+Everything above this floor speaks in these types. A missing signal is NaN or None, never zero; a cost that is not
+fully known says so (`Cost.complete`). Times are seconds, money is USD, log-probabilities are nats.
+"""
+
+from pyramid_core.types.answers import (
+    Answer,
+    Cost,
+    Failure,
+    Member,
+    NAN,
+    Query,
+    Reply,
+    Reported,
+    Role,
+    Streaming,
+    Token,
+    ToolCall,
+    UNKNOWN_COST,
+    Usage,
+)
+from pyramid_core.types.settings import (
+    Context,
+    Policy,
+)
+from pyramid_core.types.judging import (
+    Assessment,
+    ClassScore,
+    Decision,
+    Foreseen,
+    Observation,
+    OperatingPoint,
+    Options,
+    Router,
+    Rule,
+    Verdict,
+)
+from pyramid_core.types.tracing import (
+    CallRecord,
+    CallState,
+    Judgement,
+    Outcome,
+    Purpose,
+    Trace,
+)
+
+__all__ = [
+    "Answer",
+    "Assessment",
+    "CallRecord",
+    "CallState",
+    "ClassScore",
+    "Context",
+    "Cost",
+    "Decision",
+    "Failure",
+    "Foreseen",
+    "Judgement",
+    "Member",
+    "NAN",
+    "Observation",
+    "OperatingPoint",
+    "Options",
+    "Outcome",
+    "Policy",
+    "Purpose",
+    "Query",
+    "Reply",
+    "Reported",
+    "Role",
+    "Router",
+    "Rule",
+    "Streaming",
+    "Token",
+    "ToolCall",
+    "Trace",
+    "UNKNOWN_COST",
+    "Usage",
+    "Verdict",
+]
