@@ -1,0 +1,29 @@
+"""Pyramid MoA for LlamaIndex.
+
+`PyramidLLM`, the pyramid as a LlamaIndex `LLM`, is not in this version: the package exports nothing yet. It is
+here so that `pyramid-moa[llamaindex]` is a name that can be depended on, and says what it needs when it is missing.
+
+Raises:
+    ImportError: llama-index-core is not installed; the message names the extra that brings it.
+"""
+
+import importlib.util
+
+__all__: list[str] = []
+
+
+def _require_llama_index() -> None:
+    """Look for llama-index-core without importing it, which costs seconds."""
+    try:
+        found = importlib.util.find_spec("llama_index.core") is not None
+    except ModuleNotFoundError:
+        found = False
+    if not found:
+        raise ImportError(
+            "llamaindex_pyramid needs llama-index-core, which is not installed. "
+            'Install it with: pip install "pyramid-moa[llamaindex]"',
+            name="llama_index.core",
+        )
+
+
+_require_llama_index()
