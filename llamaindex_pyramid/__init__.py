@@ -4,10 +4,12 @@
 here so that `pyramid-moa[llamaindex]` is a name that can be depended on, and says what it needs when it is missing.
 
 Raises:
-    ImportError: llama-index-core is not installed; the message names the extra that brings it.
+    MissingExtra: llama-index-core is not installed; the message names the extra that brings it.
 """
 
 import importlib.util
+
+from pyramid_core.errors import MissingExtra
 
 __all__: list[str] = []
 
@@ -19,11 +21,7 @@ def _require_llama_index() -> None:
     except ModuleNotFoundError:
         found = False
     if not found:
-        raise ImportError(
-            "llamaindex_pyramid needs llama-index-core, which is not installed. "
-            'Install it with: pip install "pyramid-moa[llamaindex]"',
-            name="llama_index.core",
-        )
+        raise MissingExtra("llama-index-core", "llamaindex")
 
 
 _require_llama_index()
