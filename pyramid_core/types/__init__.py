@@ -5,11 +5,12 @@ fully known says so (`Cost.complete`). Times are seconds, money is USD, log-prob
 """
 
 from pyramid_core.types.answers import (
+    NAN,
+    UNKNOWN_COST,
     Answer,
     Cost,
     Failure,
     Member,
-    NAN,
     Query,
     Reply,
     Reported,
@@ -17,12 +18,7 @@ from pyramid_core.types.answers import (
     Streaming,
     Token,
     ToolCall,
-    UNKNOWN_COST,
     Usage,
-)
-from pyramid_core.types.settings import (
-    Context,
-    Policy,
 )
 from pyramid_core.types.judging import (
     Assessment,
@@ -36,6 +32,10 @@ from pyramid_core.types.judging import (
     Rule,
     Verdict,
 )
+from pyramid_core.types.settings import (
+    Context,
+    Policy,
+)
 from pyramid_core.types.tracing import (
     CallRecord,
     CallState,
@@ -46,6 +46,8 @@ from pyramid_core.types.tracing import (
 )
 
 __all__ = [
+    "NAN",
+    "UNKNOWN_COST",
     "Answer",
     "Assessment",
     "CallRecord",
@@ -58,7 +60,6 @@ __all__ = [
     "Foreseen",
     "Judgement",
     "Member",
-    "NAN",
     "Observation",
     "OperatingPoint",
     "Options",
@@ -75,7 +76,6 @@ __all__ = [
     "Token",
     "ToolCall",
     "Trace",
-    "UNKNOWN_COST",
     "Usage",
     "Verdict",
 ]

@@ -156,17 +156,34 @@ class Router(Protocol):
     """
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """The name and version, for records."""
+        ...
+
     @property
-    def evidence(self) -> tuple[str, ...]: ...
+    def evidence(self) -> tuple[str, ...]:
+        """The kinds of evidence to gather first."""
+        ...
+
     @property
-    def fuses(self) -> bool: ...
+    def fuses(self) -> bool:
+        """Whether an oracle may join the classes."""
+        ...
+
     @property
-    def operating_points(self) -> Mapping[str, OperatingPoint]: ...
+    def operating_points(self) -> Mapping[str, OperatingPoint]:
+        """Thresholds by name."""
+        ...
+
     @property
-    def crowd(self) -> tuple[str, ...] | None: ...
+    def crowd(self) -> tuple[str, ...] | None:
+        """The crowd it was trained for; None: any."""
+        ...
+
     @property
-    def min_members(self) -> int: ...
+    def min_members(self) -> int:
+        """The fewest answers it can judge."""
+        ...
 
     def assess(self, observation: Observation) -> Assessment:
         """The answer that would stand now, and how likely it is wrong. Without replies: a forecast (or NaN)."""

@@ -10,7 +10,7 @@ from pyramid_core.types.judging import Assessment, Decision
 from pyramid_core.types.settings import Context, Policy
 
 Purpose = Literal["policy", "speculation", "exploration"]
-CallState = Literal["running", "done", "cancelled", "abandoned"]
+CallState = Literal["running", "done", "cancelled"]
 
 
 @dataclass(frozen=True, kw_only=True)
