@@ -1,0 +1,271 @@
+"""XGBoost's own JSON, evaluated in numpy: no import of xgboost, no code in the file, no OpenMP stall on one row.
+
+A boosted forest is a sum of leaves. All trees of all rows walk down in lockstep, one gather a level, on flat arrays
+of nodes in which a leaf is its own child:
+
+    p(x) = sigmoid(logit(base_score) + sum over trees of leaf(x))
+
+Inputs are cast to float32 and compared as float32 (`x < threshold` goes left), a missing value takes the node's
+default direction, and the leaves are added in the order of the trees in float32, as xgboost does; so probabilities
+agree to 1e-6. Understood are boosted trees with numeric splits under `binary:logistic`; anything else is refused by
+name. Source of the format: XGBoost, "Introduction to Model IO" and doc/model.schema.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyramid_core.errors import RouterError
+
+BATCH = 1024
+"""Rows that walk together: their state then fits into the cache."""
+
+LARGEST = float(np.finfo(np.float32).max)
+
+_DO = "train it with booster='gbtree', objective='binary:logistic', numeric features, and save it as JSON"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Forest:
+    """A boosted forest of binary trees, flat.
+
+    Attributes:
+        features: how many inputs a row has.
+        trees: how many trees there are.
+        depth: edges from a root to the deepest leaf.
+        margin: logit of the base score.
+        split: [nodes] the input a node looks at; below `features` where a missing value goes left, shifted by
+            `features` where it goes right (see `margins`).
+        threshold: [nodes] float32.
+        child: [2 * nodes] the node to go to, right at 2i and left at 2i + 1; a leaf's own number for a leaf.
+        value: [nodes] float32, of leaves.
+        roots: [trees] the first node of each tree.
+    """
+
+    features: int
+    trees: int
+    depth: int
+    margin: float
+    split: npt.NDArray[np.int64]
+    threshold: npt.NDArray[np.float32]
+    child: npt.NDArray[np.int64]
+    value: npt.NDArray[np.float32]
+    roots: npt.NDArray[np.int64]
+
+    @classmethod
+    def load(cls, path: Path) -> Forest:
+        """The forest in the file `path`.
+
+        Raises:
+            RouterError: the file is missing, cut off, or holds something else.
+        """
+        return cls.parse(read_json(path), where=str(path))
+
+    @classmethod
+    def parse(cls, document: Any, *, where: str) -> Forest:
+        """The forest in xgboost's parsed JSON; `where` names it in errors.
+
+        Raises:
+            RouterError: the document is malformed or of a kind that is not understood.
+        """
+        return _parse(document, where)
+
+    def margins(self, rows: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """The sum of leaves before the sigmoid, one a row; NaN is a missing value.
+
+        Raises:
+            RouterError: the rows do not have `features` columns.
+        """
+        with np.errstate(over="ignore"):  # what is beyond float32 is above every threshold, or below
+            table = np.asarray(rows, dtype=np.float32)
+        if table.ndim != 2 or table.shape[1] != self.features:
+            raise RouterError(f"the trees read {self.features} features a row, not an array of {table.shape}")
+        if len(table) <= BATCH:
+            return self._walk(table)
+        return np.concatenate([self._walk(table[at : at + BATCH]) for at in range(0, len(table), BATCH)])
+
+    def probabilities(self, rows: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """The predicted probability of the label 1, one a row."""
+        return 1.0 / (1.0 + np.exp(-np.clip(self.margins(rows), -80.0, 80.0)))
+
+    def _walk(self, table: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        # Each row is laid out twice: missing as -inf, which is below every threshold, then as +inf, which is not.
+        missing = np.isnan(table)
+        both = np.concatenate([np.where(missing, -np.inf, table), np.where(missing, np.inf, table)], axis=1)
+        flat = both.astype(np.float32, copy=False).ravel()
+        starts = np.arange(len(table))[:, None] * (2 * self.features)
+        node = np.broadcast_to(self.roots, (len(table), self.trees))
+        for _ in range(self.depth):
+            left = flat.take(self.split.take(node) + starts) < self.threshold.take(node)
+            node = self.child.take(2 * node + left)
+        leaves = np.empty((len(table), self.trees + 1), dtype=np.float32)
+        leaves[:, 0] = self.margin
+        leaves[:, 1:] = self.value.take(node)
+        summed: npt.NDArray[np.float64] = np.cumsum(leaves, axis=1, dtype=np.float32)[:, -1].astype(
+            np.float64
+        )
+        return summed
+
+
+def read_json(path: Path) -> Any:
+    """The JSON document in `path`.
+
+    Raises:
+        RouterError: it is missing, unreadable, or not complete JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise RouterError(
+            f"{path} is missing: the router's folder is not complete, copy or train it again"
+        ) from None
+    except OSError as error:
+        raise RouterError(
+            f"{path} cannot be read ({error.strerror}): check the folder's permissions"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise RouterError(
+            f"{path} is cut off or not JSON ({error}): copy or train the router again"
+        ) from None
+
+
+def _parse(document: Any, where: str) -> Forest:
+    learner = _get(document, "learner", Mapping, where)
+    booster = _get(learner, "gradient_booster", Mapping, where)
+    _refuse_unless(booster.get("name") == "gbtree", where, f"booster {booster.get('name')!r}")
+    objective = _get(learner, "objective", Mapping, where).get("name")
+    _refuse_unless(objective == "binary:logistic", where, f"objective {objective!r}")
+    parameters = _get(learner, "learner_model_param", Mapping, where)
+    features = _integer(parameters.get("num_feature"), "num_feature", where)
+    for name in ("num_class", "num_target"):
+        count = _integer(parameters.get(name, 0), name, where)
+        _refuse_unless(count <= 1, where, f"{name}={count}")
+    model = _get(booster, "model", Mapping, where)
+    parallel = _integer(
+        _get(model, "gbtree_model_param", Mapping, where).get("num_parallel_tree", 1),
+        "num_parallel_tree",
+        where,
+    )
+    _refuse_unless(parallel <= 1, where, f"num_parallel_tree={parallel}")
+    nodes = _Nodes(features=features, where=where)
+    for number, tree in enumerate(_get(model, "trees", Sequence, where)):
+        nodes.add(tree, f"{where}, tree {number}")
+    return Forest(
+        features=features,
+        trees=len(nodes.roots),
+        depth=nodes.depth,
+        margin=_margin(parameters.get("base_score"), where),
+        split=np.asarray(nodes.split, dtype=np.int64),
+        threshold=np.asarray(nodes.threshold, dtype=np.float32),
+        child=np.asarray(nodes.child, dtype=np.int64),
+        value=np.asarray(nodes.value, dtype=np.float32),
+        roots=np.asarray(nodes.roots, dtype=np.int64),
+    )
+
+
+class _Nodes:
+    """Flat lists that one tree after the other is added to; only nodes that its root reaches are kept."""
+
+    def __init__(self, *, features: int, where: str) -> None:
+        self.features = features
+        self.where = where
+        self.depth = 0
+        self.roots: list[int] = []
+        self.split: list[int] = []
+        self.threshold: list[float] = []
+        self.child: list[int] = []
+        self.value: list[float] = []
+
+    def add(self, tree: Any, where: str) -> None:
+        left, right, feature, default, condition = _columns(tree, where)
+        self.roots.append(len(self.split))
+        number: dict[int, int] = {0: len(self.split)}  # of a node in the file -> in the flat lists
+        level, depth = [0], 0
+        while level:
+            below: list[int] = []
+            for node in level:
+                children = (left[node], right[node])
+                if children == (-1, -1):
+                    self._append(0, math.inf, condition[node])
+                    self.child += [number[node], number[node]]
+                    continue
+                if not 0 <= feature[node] < self.features:
+                    raise RouterError(
+                        f"{where}: node {node} splits on feature {feature[node]} of {self.features}"
+                    )
+                for child in children:
+                    if not 0 < child < len(left) or child in number:
+                        raise RouterError(
+                            f"{where}: node {node} points to {child}, which is no node below it"
+                        )
+                    number[child] = self.roots[-1] + len(number)
+                below += children
+                self._append(feature[node] + (0 if default[node] else self.features), condition[node], 0.0)
+                self.child += [number[children[1]], number[children[0]]]
+            level = below
+            depth += bool(below)
+        self.depth = max(self.depth, depth)
+
+    def _append(self, split: int, threshold: float, value: float) -> None:
+        self.split.append(split)
+        self.threshold.append(threshold)
+        self.value.append(value)
+
+
+def _columns(tree: Any, where: str) -> tuple[list[int], list[int], list[int], list[int], list[float]]:
+    """A tree's five columns, of one length, checked."""
+    split_type = _get(tree, "split_type", Sequence, where) if "split_type" in tree else ()
+    _refuse_unless(not any(split_type) and not tree.get("categories"), where, "a categorical split")
+    size = _integer(
+        _get(tree, "tree_param", Mapping, where).get("size_leaf_vector", 1), "size_leaf_vector", where
+    )
+    _refuse_unless(size <= 1, where, f"size_leaf_vector={size}")
+    names = ("left_children", "right_children", "split_indices", "default_left", "split_conditions")
+    columns = [list(_get(tree, name, Sequence, where)) for name in names]
+    if not columns[0] or len({len(column) for column in columns}) != 1:
+        raise RouterError(f"{where}: {', '.join(names)} are not lists of one length, at least 1")
+    for name, column in zip(names[:4], columns[:4], strict=True):
+        if not all(isinstance(item, int) for item in column):
+            raise RouterError(f"{where}: {name} holds something that is not an integer")
+    for item in columns[4]:
+        if not isinstance(item, int | float) or not abs(item) <= LARGEST:
+            raise RouterError(f"{where}: split_conditions holds {item!r}, which is not a finite float32")
+    return columns[0], columns[1], columns[2], columns[3], columns[4]
+
+
+def _margin(base_score: Any, where: str) -> float:
+    """The logit of the base score, a probability that xgboost 3 writes as "[5E-1]" and older ones as "5E-1"."""
+    try:
+        value = float(str(base_score).strip("[]"))
+    except ValueError:
+        raise RouterError(f"{where}: base_score is {base_score!r}, not one number") from None
+    if not 0 < value < 1:
+        raise RouterError(f"{where}: base_score is {base_score!r}, not a probability between 0 and 1")
+    return -math.log(1 / value - 1)
+
+
+def _get(holder: Any, name: str, kind: type, where: str) -> Any:
+    found = holder.get(name) if isinstance(holder, Mapping) else None
+    if not isinstance(found, kind) or isinstance(found, str):
+        raise RouterError(f"{where} is not xgboost's JSON ({name!r} is missing or malformed): {_DO}")
+    return found
+
+
+def _integer(value: Any, name: str, where: str) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise RouterError(f"{where}: {name} is {value!r}, not an integer") from None
+
+
+def _refuse_unless(understood: bool, where: str, what: str) -> None:
+    if not understood:
+        raise RouterError(f"{where}: {what} is not understood: {_DO}")
