@@ -103,10 +103,11 @@ HOUSE = House(floors=FLOORS, sideways=SIDEWAYS, outside=OUTSIDE)
 
 # A deliberation owns no clock, thread, task or socket.
 SANS_IO = (
-    "pyramid_core.commands",
-    "pyramid_core.deliberation",
     "pyramid_core.decision",
     "pyramid_core.features",
+    "pyramid_core.commands",
+    "pyramid_core.facts",
+    "pyramid_core.deliberation",
 )
 IO_MODULES = {"asyncio", "concurrent", "queue", "selectors", "socket", "subprocess", "threading", "time"}
 
