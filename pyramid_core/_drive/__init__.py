@@ -1,0 +1,19 @@
+"""Drivers: they run a deliberation against tasks, threads or a record, and contain no decision of their own."""
+
+from pyramid_core._drive.conductor import Gatherer, Reader
+from pyramid_core._drive.pool import THREADS, cancel_event
+from pyramid_core._drive.replay import ReplayConductor, Script, Scripted
+from pyramid_core._drive.tasks import TaskConductor
+from pyramid_core._drive.threads import ThreadConductor
+
+__all__ = [
+    "THREADS",
+    "Gatherer",
+    "Reader",
+    "ReplayConductor",
+    "Script",
+    "Scripted",
+    "TaskConductor",
+    "ThreadConductor",
+    "cancel_event",
+]

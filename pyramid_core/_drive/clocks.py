@@ -1,0 +1,88 @@
+"""Real time: `now()` in seconds, and waiting for an event or a moment, whichever comes first."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from math import inf
+from typing import Protocol
+
+
+class TaskClock(Protocol):
+    """What the asyncio driver needs of a clock."""
+
+    def now(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    async def wait(self, event: asyncio.Event, until: float) -> bool:
+        """Return when `event` is set or `until` has come, and whether it has."""
+        ...
+
+
+class ThreadClock(Protocol):
+    """What the thread driver needs of a clock; `started` and `ended` tell it which threads may still act."""
+
+    def now(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    def wait(self, event: threading.Event, until: float) -> bool:
+        """Return when `event` is set or `until` has come, and whether it has."""
+        ...
+
+    def notify(self, event: threading.Event) -> None:
+        """Set `event`."""
+        ...
+
+    def started(self) -> None:
+        """A thread is about to start on a call."""
+        ...
+
+    def ended(self) -> None:
+        """The calling thread has finished its call."""
+        ...
+
+
+class RealTaskClock:
+    """The monotonic clock under asyncio."""
+
+    def now(self) -> float:
+        """Seconds on the monotonic clock."""
+        return time.monotonic()
+
+    async def wait(self, event: asyncio.Event, until: float) -> bool:
+        """Return when `event` is set or `until` has come, and whether it has; the alarm just sets the event."""
+        if until == inf:
+            await event.wait()
+            return False
+        handle = asyncio.get_running_loop().call_later(max(until - self.now(), 0.0), event.set)
+        try:
+            await event.wait()
+        finally:
+            handle.cancel()
+        return self.now() >= until
+
+
+class RealThreadClock:
+    """The monotonic clock under threads."""
+
+    def now(self) -> float:
+        """Seconds on the monotonic clock."""
+        return time.monotonic()
+
+    def wait(self, event: threading.Event, until: float) -> bool:
+        """Return when `event` is set or `until` has come, and whether it has."""
+        event.wait(None if until == inf else min(max(until - self.now(), 0.0), threading.TIMEOUT_MAX))
+        return self.now() >= until
+
+    def notify(self, event: threading.Event) -> None:
+        """Set `event`."""
+        event.set()
+
+    def started(self) -> None:
+        """Real time needs no bookkeeping."""
+
+    def ended(self) -> None:
+        """Real time needs no bookkeeping."""

@@ -1,0 +1,270 @@
+"""What all drivers share: obeying commands, holding tokens, handing events over in order of time.
+
+The shared part never waits. A driver adds how a call is started (`begin`, `begin_gather`), how it is stopped
+(`stop`), and a loop that waits for arrivals or the alarm and then calls `hand_over`. Arrivals are stamped when
+they come, so a busy loop hands an answer that came before the deadline over before the deadline.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any, Literal
+
+from pyramid_core.commands import (
+    Abstain,
+    Accept,
+    Ask,
+    Cancel,
+    Command,
+    End,
+    Fail,
+    Gather,
+    Offer,
+    Release,
+    WakeAt,
+)
+from pyramid_core.deliberation import Deliberation
+from pyramid_core.errors import PROGRAMMING_ERRORS, ContractError, InputError, PyramidAbstained, PyramidFailed
+from pyramid_core.types import Answer, Context, Failure, Outcome, Token
+
+CALL: ContextVar[int] = ContextVar("pyramid_call", default=-1)
+"""The number of the call that is running in this context; the virtual clocks order sleepers by it."""
+
+Kind = Literal["answer", "evidence", "failure", "token", "bug", "interrupt"]
+Reader = Callable[[Token | Offer], None]
+Gatherer = Callable[[Gather], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Something that came, with the time at which it came."""
+
+    at: float
+    call: int
+    kind: Kind
+    value: Any
+
+
+class Conductor:
+    """One run of one deliberation.
+
+    Args:
+        deliberation: the machine; not yet started.
+        members: the crowd's members and the oracles by name.
+        gatherers: by kind of evidence, what computes it.
+        reader: is given tokens and offers as they may go out; it must not block.
+    """
+
+    def __init__(
+        self,
+        deliberation: Deliberation,
+        members: Mapping[str, Any],
+        *,
+        gatherers: Mapping[str, Gatherer] | None = None,
+        reader: Reader | None = None,
+    ) -> None:
+        self.deliberation = deliberation
+        self.members = members
+        self.gatherers = gatherers or {}
+        self.reader = reader
+        self.arrivals: deque[Arrival] = deque()
+        self.alarm = inf
+        self.end: End | None = None
+        self._held: dict[int, list[Token]] = {}
+        self._asked: dict[int, tuple[str, float]] = {}
+        self._live: int | None = None
+        self._begun = False
+        self._sent = 0
+
+    # What a driver adds
+
+    def begin(self, ask: Ask) -> None:
+        """Start asking a member."""
+        raise NotImplementedError
+
+    def begin_gather(self, gather: Gather) -> None:
+        """Start computing evidence."""
+        raise NotImplementedError
+
+    def stop(self, call: int) -> None:
+        """Cancel or abandon a call."""
+        raise NotImplementedError
+
+    # What they share
+
+    def start(self, context: Context, now: float) -> None:
+        """Begin the deliberation."""
+        self.obey(self.deliberation.start(now, context), now)
+
+    def obey(self, commands: list[Command], now: float) -> None:
+        """Carry the commands out, in order."""
+        for command in commands:
+            match command:
+                case Ask():
+                    self._asked[command.call] = (command.member, now)
+                    self.begin(command)
+                case Gather():
+                    self.begin_gather(command)
+                case Cancel():
+                    self.stop(command.call)
+                case Release():
+                    self._live = command.call
+                    if self._held.get(command.call):
+                        self._pass_on(now)
+                case WakeAt():
+                    self.alarm = command.at
+                case Offer():
+                    self._read(command)
+                case Accept():
+                    self._replay_tokens(command)
+                    self.end = command
+                case Abstain() | Fail():
+                    self.end = command
+
+    def hand_over(self, now: float, *, rang: bool) -> None:
+        """Give the machine what has arrived, in order of time, and the alarm; at a tie arrivals first."""
+        arrived = sorted(
+            (self.arrivals.popleft() for _ in range(len(self.arrivals))), key=lambda a: (a.at, a.call)
+        )
+        for arrival in arrived:
+            while self.alarm < arrival.at and self.end is None:
+                self.ring()
+            self.receive(arrival)
+        if rang and self.alarm <= now and self.end is None:
+            self.ring()
+
+    def ring(self) -> None:
+        """The alarm's time has come."""
+        at, self.alarm = self.alarm, inf
+        self.obey(self.deliberation.tick(at), at)
+
+    def receive(self, arrival: Arrival) -> None:
+        """Give the machine one arrival."""
+        machine, call, at = self.deliberation, arrival.call, arrival.at
+        match arrival.kind:
+            case "token":
+                self._held.setdefault(call, []).append(arrival.value)
+                if call == self._live and self.end is None:
+                    self._pass_on(at)
+            case "answer":
+                member, asked = self._asked[call]
+                answer = replace(self._checked(call, arrival.value), member=member, elapsed=at - asked)
+                self.obey(machine.answered(call, answer, at), at)
+            case "failure":
+                failure = arrival.value
+                if call in self._asked:
+                    member, asked = self._asked[call]
+                    failure = replace(failure, member=member, elapsed=at - asked)
+                self.obey(machine.failed(call, failure, at), at)
+            case "evidence":
+                self.obey(machine.gathered(call, arrival.value, at), at)
+            case "interrupt":
+                self.obey(machine.interrupt(arrival.value, at), at)
+            case "bug" if machine.calls[call].state != "cancelled":
+                raise arrival.value
+
+    def _checked(self, call: int, answer: Any) -> Answer:
+        member = self._asked[call][0]
+        if not isinstance(answer, Answer):
+            raise ContractError(f"member {member!r} returned {type(answer).__name__}, not an Answer")
+        held = self._held.get(call)
+        if held and "".join(token.text for token in held) != answer.text:
+            raise ContractError(f"member {member!r} streamed a text that differs from its answer's text")
+        return answer
+
+    def _pass_on(self, now: float) -> None:
+        call = self._live
+        if call is None:
+            return
+        if not self._begun:
+            self._begun = True
+            self.obey(self.deliberation.began(call, now), now)
+        held = self._held[call]
+        for token in held[self._sent :]:
+            self._read(token)
+        self._sent = len(held)
+
+    def _replay_tokens(self, accept: Accept) -> None:
+        if self._begun or not self.deliberation.context.listening:
+            return
+        for token in self._held.get(accept.call) or chunks(accept.answer.text):
+            self._read(token)
+
+    def _read(self, item: Token | Offer) -> None:
+        if self.reader is not None:
+            self.reader(item)
+
+    def sent_text(self) -> str:
+        """What has gone out live so far."""
+        if self._live is None or not self._begun:
+            return ""
+        return "".join(token.text for token in self._held[self._live][: self._sent])
+
+    def outcome(self) -> Outcome:
+        """The end as the caller gets it.
+
+        Raises:
+            PyramidFailed: no answer could be had; carries every cause.
+            PyramidAbstained: the rule declined.
+        """
+        trace = self.deliberation.trace
+        match self.end:
+            case Accept() as accepted:
+                return Outcome(answer=accepted.answer, trace=trace)
+            case Abstain() as abstained:
+                raise PyramidAbstained(abstained.reason, trace=trace)
+            case Fail() as failed:
+                causes = "".join(f"\n  {failure}" for failure in failed.failures)
+                error = PyramidFailed(
+                    f"no answer: {failed.reason}{causes}",
+                    failures=failed.failures,
+                    trace=trace,
+                    partial_text=self.sent_text(),
+                )
+                raise error from next((f.exception for f in failed.failures if f.exception is not None), None)
+            case None:
+                raise ContractError("the deliberation has not ended")
+
+    def close_down(self) -> None:
+        """Stop everything that runs, whatever the machine thinks; for bugs and for callers who leave."""
+        for call in self.deliberation.calls:
+            if call.state == "running":
+                self.stop(call.number)
+
+
+def chunks(text: str, size: int = 24) -> list[Token]:
+    """`text` in pieces that end at spaces where they can; joined they are the text."""
+    pieces: list[Token] = []
+    start = 0
+    while start < len(text):
+        cut = len(text) if len(text) - start <= size else text.rfind(" ", start + 1, start + size) + 1
+        cut = cut if cut > start else min(start + size, len(text))
+        pieces.append(Token(text=text[start:cut]))
+        start = cut
+    return pieces
+
+
+def classified(error: BaseException) -> tuple[Kind, Any]:
+    """A member's exception: bad luck is a failure, a bug stays what it is."""
+    if isinstance(error, Exception) and not isinstance(error, PROGRAMMING_ERRORS):
+        return "failure", Failure.of(error)
+    return "bug", error
+
+
+def gatherer_for(conductor: Conductor, gather: Gather) -> Gatherer:
+    """What computes this kind of evidence.
+
+    Raises:
+        InputError: nothing does.
+    """
+    try:
+        return conductor.gatherers[gather.kind]
+    except KeyError:
+        known = sorted(conductor.gatherers)
+        raise InputError(
+            f"the router wants {gather.kind!r} evidence, but gatherers= has only {known}"
+        ) from None

@@ -1,0 +1,87 @@
+"""The replay driver: recorded answers instead of members, on a clock that jumps from event to event.
+
+Nothing waits and nothing is random, so a whole file of records replays as fast as the decisions fall.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from pyramid_core._drive.conductor import Arrival, Conductor, Kind
+from pyramid_core.commands import Ask, Gather
+from pyramid_core.errors import ContractError
+from pyramid_core.types import Context, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Scripted:
+    """Something that a call will bring, `after` seconds from its start."""
+
+    after: float
+    kind: Kind
+    value: Any
+
+
+Script = Callable[[Ask | Gather], Sequence[Scripted]]
+
+
+class ReplayConductor(Conductor):
+    """Drives one deliberation from a script.
+
+    Args:
+        script: what a call will bring, in order of time.
+    """
+
+    def __init__(self, *args: Any, script: Script, start: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.script = script
+        self.now = start
+        self._coming: list[tuple[float, int, int, Arrival]] = []
+        self._stopped: set[int] = set()
+        self._sequence = 0
+
+    def run(self, context: Context) -> Outcome:
+        """The whole query, and what goes on after its end.
+
+        Raises:
+            PyramidFailed, PyramidAbstained: see `Conductor.outcome`.
+            ReplayError: the record lacks an answer that is asked for.
+        """
+        self.start(context, self.now)
+        while not self.deliberation.settled:
+            self._jump()
+        return self.outcome()
+
+    def _jump(self) -> None:
+        while self._coming and self._coming[0][1] in self._stopped:
+            heapq.heappop(self._coming)
+        arrives = self._coming[0][0] if self._coming else inf
+        if arrives == inf and self.alarm == inf:
+            raise ContractError("deadlock: the deliberation waits, but nothing will come")
+        self.now = max(self.now, min(arrives, self.alarm))
+        if arrives <= self.alarm:
+            self.receive(heapq.heappop(self._coming)[3])
+        else:
+            self.ring()
+
+    def begin(self, ask: Ask) -> None:
+        """Put what the record has into the future."""
+        self._plan(ask)
+
+    def begin_gather(self, gather: Gather) -> None:
+        """Put what the record has into the future."""
+        self._plan(gather)
+
+    def _plan(self, command: Ask | Gather) -> None:
+        for item in self.script(command):
+            self._sequence += 1
+            arrival = Arrival(self.now + item.after, command.call, item.kind, item.value)
+            heapq.heappush(self._coming, (arrival.at, command.call, self._sequence, arrival))
+
+    def stop(self, call: int) -> None:
+        """Drop what this call would still bring."""
+        self._stopped.add(call)
