@@ -1,0 +1,180 @@
+"""The routing record: what a caller gets to see of a trace, in plain JSON types without NaN or infinities.
+
+Verdict, p_fail and the barriers are those of the decision that routed the query: the last one taken before an oracle
+spoke. What the rule says afterwards ("nothing is left to ask: accept") routes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pyramid_core.records.responses import FORMAT
+from pyramid_core.types import (
+    UNKNOWN_COST,
+    Answer,
+    CallRecord,
+    Cost,
+    Failure,
+    Judgement,
+    Trace,
+    Usage,
+    Verdict,
+)
+
+FEATURES_READ = 8_000
+"""Characters of a text that features read, its first and its last 4,000; what is longer is clipped."""
+
+
+def routing_record(trace: Trace, *, oracle_alone: Cost | None = None) -> dict[str, Any]:
+    """What happened, for `response_metadata["pyramid"]` and the like; `json.dumps(..., allow_nan=False)` takes it.
+
+    Args:
+        trace: of one query.
+        oracle_alone: what the oracle alone would have cost, where the caller can work it out; by default it is
+            known only where an oracle has answered.
+
+    Returns:
+        `format`, `end`, `ended` (decided, deadline, fallback, ...), `verdict`, `reason` (the rule's words),
+        `answered_by`, `escalated` (an oracle was asked because of a verdict), `p_fail`, `p_after`, `cost_barrier`,
+        `imperfection_barrier`, `u_stop`, `u_esc`, `router`, `rule`, `crowd`, `oracles`, `calls`, `usage` by model,
+        `cost` (USD; `complete` False: a lower bound), `oracle_alone` (USD) and `saving` (a share of it; None where
+        either side is not completely known), `clipped`, `notes`, `seconds`.
+    """
+    judged = routing_judgement(trace)
+    seen, decided = (judged.assessment, judged.decision) if judged else (None, None)
+    asked = [call for call in trace.calls if call.role != "gather"]
+    answered = next((call.who for call in asked if call.call == trace.answered), None)
+    crowd, oracle = (_cost([c for c in asked if c.role == role]) for role in ("crowd", "oracle"))
+    alone = oracle_alone or _counterfactual(asked)
+    return {
+        "format": FORMAT,
+        "end": trace.end,
+        "ended": trace.reason,
+        "verdict": str(decided.verdict) if decided else None,
+        "reason": decided.reason if decided else "",
+        "answered_by": answered,
+        "escalated": _escalated(trace, judged),
+        "p_fail": _finite(seen.p_fail) if seen else None,
+        "p_after": {name: _finite(value) for name, value in seen.p_after.items()} if seen else {},
+        "cost_barrier": _finite(decided.cost_barrier) if decided else None,
+        "imperfection_barrier": _finite(decided.imperfection_barrier) if decided else None,
+        "u_stop": _finite(decided.u_stop) if decided else None,
+        "u_esc": _finite(decided.u_esc) if decided else None,
+        "router": trace.router,
+        "rule": decided.rule if decided else "",
+        "crowd": list(trace.crowd),
+        "oracles": list(trace.oracles),
+        "calls": [_told(call) for call in asked],
+        "usage": _usage(asked),
+        "cost": {**_amount(crowd + oracle), "crowd": _amount(crowd), "oracle": _amount(oracle)},
+        "oracle_alone": _finite(alone.usd) if alone and alone.complete else None,
+        "saving": _saving(crowd + oracle, alone),
+        "clipped": _clipped(trace),
+        "notes": list(seen.notes) if seen else [],
+        "seconds": _finite(trace.at),
+    }
+
+
+def routing_judgement(trace: Trace) -> Judgement | None:
+    """The judgement that routed the query; None where the rule was never asked.
+
+    It is the last one taken before an oracle was asked by verdict or, where none was, before one had spoken.
+    """
+    oracles = {call.call for call in trace.calls if call.role == "oracle"}
+    crowds = [j for j in trace.judgements if not _saw(j, oracles)]
+    asked = [call.asked_at for call in trace.calls if call.role == "oracle" and call.purpose == "policy"]
+    if asked:
+        crowds = [j for j in crowds if j.at <= min(asked)]
+        escalating = [j for j in crowds if j.at == min(asked) and j.decision.verdict is Verdict.ESCALATE]
+        crowds = escalating[:1] or crowds
+    else:
+        for call in trace.calls:
+            if call.role == "oracle" and isinstance(call.result, Failure):
+                crowds = _before_it_failed(crowds, call, trace)
+    return crowds[-1] if crowds else None
+
+
+def _before_it_failed(crowds: list[Judgement], call: CallRecord, trace: Trace) -> list[Judgement]:
+    """Without those after the failure of an oracle that had started early and was then asked for by verdict."""
+    if call.ended_at is None:
+        return crowds
+    ended = call.ended_at
+    named = [n for n, j in enumerate(crowds) if j.at <= ended and j.decision.oracle == call.who]
+    if not named:
+        return crowds
+    heard = (c.ended_at for c in trace.calls if c.role == "crowd" and c.state == "done")
+    crowd_was_over = all(at is None or at <= crowds[named[-1]].at for at in heard)
+    return crowds[: named[-1] + 1] if crowd_was_over else crowds
+
+
+def _saw(judgement: Judgement, oracles: set[int]) -> bool:
+    seen = judgement.assessment
+    return seen.chosen in oracles or any(not oracles.isdisjoint(score.calls) for score in seen.p_right)
+
+
+def _escalated(trace: Trace, judged: Judgement | None) -> bool:
+    oracles = [call for call in trace.calls if call.role == "oracle"]
+    if any(call.purpose == "policy" or call.call == trace.answered for call in oracles):
+        return True
+    return bool(oracles) and judged is not None and judged.decision.verdict is Verdict.ESCALATE
+
+
+def _told(call: CallRecord) -> dict[str, Any]:
+    until = call.ended_at
+    return {
+        "call": call.call,
+        "member": call.who,
+        "role": call.role,
+        "purpose": call.purpose,
+        "state": call.state,
+        "latency": None if until is None else _finite(until - call.asked_at),
+        "error": {"type": call.result.kind, "message": call.result.message}
+        if isinstance(call.result, Failure)
+        else None,
+    }
+
+
+def _usage(calls: list[CallRecord]) -> dict[str, Any]:
+    """Tokens by model, summed over its calls; None where one of them is not known."""
+    sums: dict[str, tuple[int, Usage]] = {}
+    for call in calls:
+        usage = (call.result.usage if isinstance(call.result, Answer) else None) or Usage()
+        count, summed = sums.get(call.who, (0, Usage(input_tokens=0, output_tokens=0)))
+        sums[call.who] = (count + 1, summed + usage)
+    return {
+        who: {"calls": count, "input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+        for who, (count, usage) in sums.items()
+    }
+
+
+def _cost(calls: list[CallRecord]) -> Cost:
+    total = Cost()
+    for call in calls:
+        total += call.result.cost if isinstance(call.result, Answer) else UNKNOWN_COST
+    return total
+
+
+def _counterfactual(calls: list[CallRecord]) -> Cost | None:
+    """What the oracle alone would have cost: known where one has answered this very query."""
+    costs = [c.result.cost for c in calls if c.role == "oracle" and isinstance(c.result, Answer)]
+    return costs[0] if costs else None
+
+
+def _saving(total: Cost, alone: Cost | None) -> float | None:
+    if alone is None or not (alone.complete and total.complete) or not alone.usd > 0:
+        return None
+    return _finite(1 - total.usd / alone.usd)
+
+
+def _amount(cost: Cost) -> dict[str, Any]:
+    return {"usd": _finite(cost.usd), "complete": cost.complete}
+
+
+def _clipped(trace: Trace) -> bool:
+    texts = [trace.query.text, *(c.result.text for c in trace.calls if isinstance(c.result, Answer))]
+    return any(len(text) > FEATURES_READ for text in texts)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
