@@ -1,0 +1,304 @@
+"""Which answers are the same answer: the classes that members vote for.
+
+A strategy turns one answer into a normal form; answers with equal forms are one class, and an answer without a form
+(a failure, nothing said, no final answer of that kind) is in no class: no answer, no vote. Equality of forms is an
+equivalence relation by construction, so classes cannot depend on who answered first.
+
+A strategy is one function in `STRATEGIES`. `auto` takes the query's `answer_type`, else tool calls where any answer
+makes one, else what the answers look like.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyramid_core.errors import InputError
+from pyramid_core.text import Reading, asks_number, field_form, options_of, plainly_number, value_form
+from pyramid_core.text.normal import literal_form, number_form, text_form
+from pyramid_core.types import Answer, Observation, Query, Reply, ToolCall
+
+EXTRACTION_VERSION = 1
+"""Rises when a final answer may be extracted or normalised differently: routers trained before do not fit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerClass:
+    """Answers that are the same answer.
+
+    Attributes:
+        calls: their calls, in call order.
+        members: who gave them, in the same order.
+        key: their common normal form; None where the strategy has none.
+    """
+
+    calls: tuple[int, ...]
+    members: tuple[str, ...]
+    key: str | None = None
+
+    @property
+    def votes(self) -> int:
+        """How many answers are in it."""
+        return len(self.calls)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voice:
+    """One answer that counts, as everything above reads it."""
+
+    call: int
+    member: str
+    answer: Answer
+    reading: Reading
+    oracle: bool = False
+
+
+Strategy = Callable[[Voice, Query, Mapping[str, str]], str | None]
+"""(answer, query, the options it lists) -> normal form or None."""
+
+
+def _exact(voice: Voice, _query: Query, _options: Mapping[str, str]) -> str | None:
+    return voice.reading.plain
+
+
+def _numeric(voice: Voice, _query: Query, _options: Mapping[str, str]) -> str | None:
+    return voice.reading.number
+
+
+def _choice(voice: Voice, _query: Query, options: Mapping[str, str]) -> str | None:
+    return voice.reading.choice(options)
+
+
+def _literal(voice: Voice, _query: Query, _options: Mapping[str, str]) -> str | None:
+    return voice.reading.literal
+
+
+def _code(voice: Voice, _query: Query, _options: Mapping[str, str]) -> str | None:
+    return voice.reading.code or None
+
+
+def _fields(voice: Voice, query: Query, options: Mapping[str, str]) -> str | None:
+    if voice.answer.tool_calls:
+        return _tool_calls(voice, query, options)
+    found = voice.reading.fields
+    return None if found is None else field_form(found)
+
+
+def _tool_calls(voice: Voice, query: Query, _options: Mapping[str, str]) -> str | None:
+    """Calls as a multiset; declining to call, in words, is an answer too."""
+    calls = voice.answer.tool_calls
+    if not calls:
+        return None if voice.reading.empty else "[]"
+    schemas = _schemas(query) if query.tools else {}
+    return "[" + ",".join(sorted(call_form(call, schemas.get(call.name, {})) for call in calls)) + "]"
+
+
+STRATEGIES: Mapping[str, Strategy] = {
+    "exact": _exact,
+    "numeric": _numeric,
+    "choice": _choice,
+    "literal": _literal,
+    "code": _code,
+    "tool_calls": _tool_calls,
+    "fields": _fields,
+}
+
+_BY_ANSWER_TYPE = {
+    "number": "numeric",
+    "choice": "choice",
+    "literal": "literal",
+    "code": "code",
+    "tool_calls": "tool_calls",
+    "fields": "fields",
+    "text": "exact",
+}
+
+
+def classes(observation: Observation, equivalence: str = "auto") -> tuple[AnswerClass, ...]:
+    """The classes of the answers so far: most votes first, ties by the first member's place in the crowd.
+
+    The crowd's answers, and an oracle's only where it joins them (`observation.fused`); it then wins ties.
+
+    Raises:
+        InputError: `equivalence` or the query's `answer_type` is unknown.
+    """
+    return observation.shared(("classes", equivalence), lambda: _classes(observation, equivalence))
+
+
+def kind_of(observation: Observation, equivalence: str = "auto") -> str:
+    """The strategy that `classes` uses for this observation.
+
+    Raises:
+        InputError: `equivalence` or the query's `answer_type` is unknown.
+    """
+    if equivalence == "auto":
+        return observation.shared("kind", lambda: _inferred(observation))
+    if equivalence not in STRATEGIES:
+        raise InputError(f"unknown equivalence {equivalence!r}: use auto or one of {', '.join(STRATEGIES)}")
+    return equivalence
+
+
+def voices(observation: Observation) -> tuple[Voice, ...]:
+    """The answers that count, in the crowd's order, so that nothing depends on who answered first."""
+    return observation.shared("voices", lambda: _voices(observation))
+
+
+def options_listed(observation: Observation) -> Mapping[str, str]:
+    """The options that the question lists, letter -> text; empty where it lists none."""
+    return observation.shared("options", lambda: options_of(observation.query.text[:20_000]))
+
+
+def counts(observation: Observation, reply: Reply) -> bool:
+    """Whether a reply is one of those that are compared: the crowd's, and an oracle's under fusion."""
+    return reply.role == "crowd" or (reply.role == "oracle" and observation.fused)
+
+
+def call_form(call: ToolCall, schema: Mapping[str, Any]) -> str:
+    """The normal form of one tool call: its name and its arguments by the schema's types.
+
+    Numbers and booleans in quotes become what the schema says they are, strings are compared as text, and an
+    argument that equals its schema's default is as good as left out.
+    """
+    arguments = call.arguments
+    if isinstance(arguments, str):
+        try:
+            parsed = json.loads(arguments)
+        except (ValueError, RecursionError):
+            parsed = None
+        if not isinstance(parsed, dict):
+            return f"{call.name}({json.dumps(arguments.strip())})"
+        arguments = parsed
+    parts = []
+    for name in sorted(arguments):
+        wanted = schema.get(name, {})
+        form = argument_form(arguments[name], wanted)
+        if (
+            isinstance(wanted, Mapping)
+            and "default" in wanted
+            and form == argument_form(wanted["default"], wanted)
+        ):
+            continue
+        parts.append(f"{name}={form}")
+    return f"{call.name}({','.join(parts)})"
+
+
+def argument_form(value: Any, schema: Any) -> str:
+    """The normal form of one argument, coerced to its schema's type where that is possible without loss."""
+    wanted = schema.get("type") if isinstance(schema, Mapping) else None
+    if isinstance(value, str):
+        text = value.strip()
+        if wanted in ("integer", "number", "float"):
+            number = number_form(text) if text else None
+            return number if number is not None else json.dumps(text_form(text))
+        if wanted == "boolean" and text.lower() in ("true", "false"):
+            return text.lower()
+        if wanted in ("array", "object") and text[:1] in ("[", "{"):
+            try:
+                return field_form(json.loads(text))
+            except (ValueError, RecursionError):
+                return json.dumps(text_form(text))
+    elif wanted == "string" and isinstance(value, int | float) and not isinstance(value, bool):
+        return json.dumps(text_form(value_form(value)))
+    elif wanted == "boolean" and value in (0, 1) and not isinstance(value, bool):
+        return "true" if value else "false"
+    return field_form(value)
+
+
+def _schemas(query: Query) -> dict[str, Mapping[str, Any]]:
+    """The properties of each tool on offer, by its name; tools that are no schema are passed over."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for tool in query.tools:
+        function = tool.get("function", tool)
+        if isinstance(function, Mapping) and isinstance(function.get("name"), str):
+            parameters = function.get("parameters", {})
+            properties = parameters.get("properties", {}) if isinstance(parameters, Mapping) else {}
+            found[function["name"]] = properties if isinstance(properties, Mapping) else {}
+    return found
+
+
+def _voices(observation: Observation) -> tuple[Voice, ...]:
+    place = {name: at for at, name in reversed(list(enumerate(observation.crowd)))}
+    found = []
+    for reply in observation.replies:
+        answer = reply.result
+        if isinstance(answer, Answer) and counts(observation, reply):
+            oracle = reply.role == "oracle"
+            reading = Reading(answer.text, cut=answer.finish_reason == "length", extracted=answer.extracted)
+            voice = Voice(call=reply.call, member=reply.who, answer=answer, reading=reading, oracle=oracle)
+            found.append((-1 if oracle else place.get(reply.who, len(place)), reply.call, voice))
+    found.sort(key=lambda entry: entry[:2])
+    return tuple(voice for _, _, voice in found)
+
+
+def _classes(observation: Observation, equivalence: str) -> tuple[AnswerClass, ...]:
+    heard = voices(observation)
+    if not heard:
+        kind_of(observation, equivalence)
+        return ()
+    kind = kind_of(observation, equivalence)
+    form_of, query = STRATEGIES[kind], observation.query
+    options = options_listed(observation) if kind == "choice" else {}
+    groups: dict[str, list[Voice]] = {}
+    for voice in heard:
+        if voice.reading.empty and not voice.answer.tool_calls:
+            continue
+        form = form_of(voice, query, options)
+        if form is not None:
+            groups.setdefault(form, []).append(voice)
+    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
+    return tuple(_class(key, members) for key, members in ordered)
+
+
+def _class(key: str, members: list[Voice]) -> AnswerClass:
+    if len(members) > 1:
+        members.sort(key=lambda voice: voice.call)
+    return AnswerClass(
+        calls=tuple(voice.call for voice in members),
+        members=tuple(voice.member for voice in members),
+        key=key,
+    )
+
+
+def _inferred(observation: Observation) -> str:
+    """The strategy for `auto`."""
+    stated = observation.query.answer_type
+    if stated is not None:
+        try:
+            return _BY_ANSWER_TYPE[stated]
+        except KeyError:
+            raise InputError(
+                f"unknown answer_type {stated!r}: use one of {', '.join(_BY_ANSWER_TYPE)}, or None to infer it"
+            ) from None
+    heard = voices(observation)
+    if any(voice.answer.tool_calls for voice in heard):
+        return "tool_calls"
+    readings = [voice.reading for voice in heard if not voice.reading.empty]
+    return _inferred_from(readings, observation) if readings else "exact"
+
+
+def _inferred_from(readings: list[Reading], observation: Observation) -> str:
+    """What at least half of the answers look like."""
+    half = len(readings) / 2
+    options = options_listed(observation)
+    if options and sum(reading.choice(options) is not None for reading in readings) >= half:
+        return "choice"
+    spans = [
+        reading.marks.all[0] if reading.marks.all else reading.tail[:200].strip() for reading in readings
+    ]
+    if any(span[:1] in _OPENS_LITERAL for span in spans):
+        structured = [span for span in spans if span[:1] in _OPENS_LITERAL and literal_form(span) is not None]
+        if len(structured) >= half:
+            return "literal"
+        if sum(reading.fields is not None and not reading.marks.all for reading in readings) >= half:
+            return "fields"
+    wanted = asks_number(observation.query.text[-2_000:])
+    numeric = sum(
+        plainly_number(span) or (wanted and reading.number is not None)
+        for span, reading in zip(spans, readings, strict=True)
+    )
+    return "numeric" if numeric >= half else "exact"
+
+
+_OPENS_LITERAL = frozenset("[({'\"")

@@ -1,0 +1,49 @@
+"""Text, read the same way everywhere: final answers and their normal forms, and what features look at.
+
+Features read the first and last 4,000 characters of a text, the extraction of final answers the last 20,000, so
+that a text of any length costs the same. No function here raises on any string.
+"""
+
+from pyramid_core.text.final import asks_number, code_of, json_object, options_of, plainly_number
+from pyramid_core.text.marks import EXTRACTION_CHARS, marks
+from pyramid_core.text.normal import field_form, float_form, literal_form, number_form, text_form, value_form
+from pyramid_core.text.reading import Reading
+from pyramid_core.text.words import (
+    FEATURE_CHARS,
+    clip,
+    doubts,
+    equations_of,
+    is_clipped,
+    names_of,
+    numbers_of,
+    refuses,
+    stated_confidence,
+    words_of,
+)
+
+__all__ = [
+    "EXTRACTION_CHARS",
+    "FEATURE_CHARS",
+    "Reading",
+    "asks_number",
+    "clip",
+    "code_of",
+    "doubts",
+    "equations_of",
+    "field_form",
+    "float_form",
+    "is_clipped",
+    "json_object",
+    "literal_form",
+    "marks",
+    "names_of",
+    "number_form",
+    "numbers_of",
+    "options_of",
+    "plainly_number",
+    "refuses",
+    "stated_confidence",
+    "text_form",
+    "value_form",
+    "words_of",
+]
