@@ -2,6 +2,7 @@
 
 from pyramid_core._drive.conductor import Gatherer, Reader
 from pyramid_core._drive.pool import THREADS, cancel_event
+from pyramid_core._drive.recorded import recording
 from pyramid_core._drive.replay import ReplayConductor, Script, Scripted
 from pyramid_core._drive.tasks import TaskConductor
 from pyramid_core._drive.threads import ThreadConductor
@@ -16,4 +17,5 @@ __all__ = [
     "TaskConductor",
     "ThreadConductor",
     "cancel_event",
+    "recording",
 ]

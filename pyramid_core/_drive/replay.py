@@ -1,6 +1,7 @@
-"""The replay driver: recorded answers instead of members, on a clock that jumps from event to event.
+"""The replay driver: what a script says instead of members, on a clock that jumps from event to event.
 
-Nothing waits and nothing is random, so a whole file of records replays as fast as the decisions fall.
+Nothing waits and nothing is random, so a whole file of records replays as fast as the decisions fall. The order of
+events is that of the virtual clocks: by time, then call number, then sequence, the alarm after all calls.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pyramid_core._drive.conductor import Arrival, Conductor, Kind
 from pyramid_core.commands import Ask, Gather
 from pyramid_core.errors import ContractError
 from pyramid_core.types import Context, Outcome
+
+_AFTER_CALLS = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +37,26 @@ class ReplayConductor(Conductor):
 
     Args:
         script: what a call will bring, in order of time.
+        interrupts: when, in seconds from the start, the caller interrupts, and why.
+        start: the clock at the start.
     """
 
-    def __init__(self, *args: Any, script: Script, start: float = 0.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        script: Script,
+        interrupts: Sequence[tuple[float, str]] = (),
+        start: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.script = script
         self.now = start
         self._coming: list[tuple[float, int, int, Arrival]] = []
         self._stopped: set[int] = set()
         self._sequence = 0
+        for at, reason in interrupts:
+            self._push(Arrival(start + at, _AFTER_CALLS, "interrupt", reason))
 
     def run(self, context: Context) -> Outcome:
         """The whole query, and what goes on after its end.
@@ -78,9 +92,11 @@ class ReplayConductor(Conductor):
 
     def _plan(self, command: Ask | Gather) -> None:
         for item in self.script(command):
-            self._sequence += 1
-            arrival = Arrival(self.now + item.after, command.call, item.kind, item.value)
-            heapq.heappush(self._coming, (arrival.at, command.call, self._sequence, arrival))
+            self._push(Arrival(self.now + item.after, command.call, item.kind, item.value))
+
+    def _push(self, arrival: Arrival) -> None:
+        self._sequence += 1
+        heapq.heappush(self._coming, (arrival.at, arrival.call, self._sequence, arrival))
 
     def stop(self, call: int) -> None:
         """Drop what this call would still bring."""

@@ -1,0 +1,344 @@
+"""A pyramid: a crowd, an oracle, a router and a rule, asked as if they were one model.
+
+This module checks what the user gave, freezes each query's context, picks a driver and updates what is shared from
+finished traces. It decides nothing itself: that is the router's, the rule's and the deliberation's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from pyramid_core._drive import (
+    THREADS,
+    Gatherer,
+    Reader,
+    ReplayConductor,
+    TaskConductor,
+    ThreadConductor,
+    recording,
+)
+from pyramid_core.commands import Offer
+from pyramid_core.decision import ThresholdRule
+from pyramid_core.deliberation import Deliberation
+from pyramid_core.errors import InputError
+from pyramid_core.routers import AgreementRouter, load_router
+from pyramid_core.types import Answer, Context, Outcome, Policy, Query, Router, Rule, Token, Trace
+
+_LOG = logging.getLogger(__name__)
+_UNREADABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+class Recorded:
+    """A member that is only a name: its answers are in the records that are replayed.
+
+    Args:
+        name: as the records' `model` has it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def ask(self, query: Query) -> Answer:  # noqa: ARG002 - the protocol's signature
+        """Refuse: there is nobody to ask."""
+        raise InputError(f"{self.name!r} is recorded: it can be replayed (Pyramid.replay), not asked")
+
+    async def aask(self, query: Query) -> Answer:
+        """Refuse: there is nobody to ask."""
+        return self.ask(query)
+
+
+class Pyramid:
+    """A crowd of cheap members, one or more oracles, and what decides between them.
+
+    Args:
+        crowd: the members that are asked first; the same one may be given several times.
+        oracle: the expensive member, or several, cheapest first.
+        router: a router, the name of a shipped one, or a saved one's folder; None: agreement.
+        rule: turns its assessments into verdicts; None: the threshold of the card's `baseline-match` point.
+        policy: when the rule is asked, and what runs meanwhile.
+        deadline: seconds for each query, unless it brings its own; None: no limit.
+        explore: the share of queries whose oracle is asked even if the crowd's answer is accepted, so that traces
+            stay fit for training.
+        seed: of the exploration's draws.
+        gatherers: what computes evidence, by kind, for routers that name some.
+        on_trace: is given every finished trace; what it raises is logged, not propagated.
+
+    Raises:
+        InputError: what is wrong with which argument, and what to do.
+        RouterError: the router cannot be loaded or does not fit the crowd.
+    """
+
+    def __init__(
+        self,
+        *,
+        crowd: Sequence[Any],
+        oracle: Any,
+        router: Router | str | Path | None = None,
+        rule: Rule | None = None,
+        policy: Policy | None = None,
+        deadline: float | None = None,
+        explore: float = 0.0,
+        seed: int | None = None,
+        gatherers: Mapping[str, Gatherer] | None = None,
+        on_trace: Callable[[Trace], None] | None = None,
+    ) -> None:
+        if isinstance(crowd, str) or not list(crowd):
+            raise InputError(f"crowd must be a list of at least one member, not {crowd!r}")
+        if oracle is None or (isinstance(oracle, (list, tuple)) and not oracle):
+            raise InputError(
+                "oracle is missing: give the member that is asked when the crowd is not to be trusted"
+            )
+        if not 0.0 <= explore <= 1.0:
+            raise InputError(f"explore must be a probability between 0 and 1, not {explore!r}")
+        oracles = list(oracle) if isinstance(oracle, (list, tuple)) else [oracle]
+        self.members = _named([*crowd, *oracles])
+        names = tuple(self.members)
+        self.crowd, self.oracles = names[: len(crowd)], names[len(crowd) :]
+        self.router = _router(router, self.crowd)
+        self.rule = (ThresholdRule() if rule is None else rule).resolved(self.router)
+        self.policy = policy or Policy()
+        self._context = Context(deadline=deadline)
+        self._explore = explore
+        self._random = random.Random(seed)
+        self._gatherers = dict(gatherers or {})
+        self._on_trace = on_trace
+        self._background: set[asyncio.Task[None]] = set()
+        missing = [kind for kind in self.router.evidence if kind not in self._gatherers]
+        if missing:
+            raise InputError(
+                f"router {self.router.id!r} needs evidence {missing}: pass gatherers={{kind: function}}"
+            )
+        self._sync_only = [n for n, m in self.members.items() if not hasattr(m, "aask")]
+        self._async_only = [n for n, m in self.members.items() if not hasattr(m, "ask")]
+
+    def ask(self, query: str | Query, **context: Any) -> Outcome:
+        """Ask, on the calling thread, with the members' own synchronous clients.
+
+        Args:
+            query: a question, or a whole `Query`.
+            context: fields of `Context` for this query (deadline, pinned, shadow_price, warm).
+
+        Raises:
+            PyramidFailed: no member gave an answer; carries every cause.
+            PyramidAbstained: the rule declined to answer.
+            InputError: the query cannot be used, or a member cannot be asked synchronously.
+        """
+        conductor, frozen = self._threads(query, context, None)
+        return self._run(conductor, frozen)
+
+    async def aask(self, query: str | Query, **context: Any) -> Outcome:
+        """As `ask`, on the running event loop; cancelling it cancels every call."""
+        conductor, frozen = self._tasks(query, context, None)
+        return await self._arun(conductor, frozen)
+
+    def stream(self, query: str | Query, **context: Any) -> Iterator[Token | Outcome]:
+        """The answer's tokens as they may go out, then the outcome; text is never taken back.
+
+        The deliberation runs beside the reader: reading slowly changes nothing, leaving ends it.
+        """
+        return self._read("left", query, {**context, "listening": True})
+
+    def astream(self, query: str | Query, **context: Any) -> AsyncIterator[Token | Outcome]:
+        """As `stream`, on the running event loop."""
+        return self._aread("left", query, {**context, "listening": True})
+
+    def solutions(self, query: str | Query, **context: Any) -> Iterator[Offer | Outcome]:
+        """Ever better solutions with their p_fail, then the outcome; whoever stops reading has seen enough."""
+        return self._read("enough", query, {**context, "watching": True})
+
+    def astream_solutions(self, query: str | Query, **context: Any) -> AsyncIterator[Offer | Outcome]:
+        """As `solutions`, on the running event loop."""
+        return self._aread("enough", query, {**context, "watching": True})
+
+    def replay(self, record: Mapping[str, Any] | Trace, **context: Any) -> Outcome:
+        """What this pyramid would have done with recorded answers; nobody is asked.
+
+        Args:
+            record: a record of BENCHMARKS' format, or a trace, whose own context is used.
+            context: fields of `Context` that differ.
+
+        Raises:
+            ReplayError: an answer is needed that was not recorded, or was cancelled.
+            PyramidFailed, PyramidAbstained: as `ask`.
+        """
+        told = recording(record)
+        conductor = ReplayConductor(
+            self._deliberation(told.query), self.members, script=told.script, interrupts=told.interrupts
+        )
+        return conductor.run(replace(told.context or self._context, **context))
+
+    # How a query is run
+
+    def _frozen(self, fields: Mapping[str, Any]) -> Context:
+        base = {"deadline": self._context.deadline, **fields}
+        if self._explore and "explore" not in base:
+            base |= {"explore": self._random.random() < self._explore, "propensity": self._explore}
+        try:
+            return Context(**base)
+        except TypeError as error:
+            known = sorted(Context.__dataclass_fields__)
+            raise InputError(f"{error}; a query's context has {known}") from None
+
+    def _deliberation(self, query: Query) -> Deliberation:
+        return Deliberation(query, self.crowd, self.oracles, self.router, self.rule, self.policy)
+
+    def _threads(self, query: str | Query, fields: Mapping[str, Any], reader: Reader | None) -> Any:
+        if self._async_only:
+            raise InputError(
+                f"members {self._async_only} can only be asked asynchronously: use aask or astream"
+            )
+        machine = self._deliberation(checked_query(query))
+        return ThreadConductor(machine, self.members, gatherers=self._gatherers, reader=reader), self._frozen(
+            fields
+        )
+
+    def _tasks(self, query: str | Query, fields: Mapping[str, Any], reader: Reader | None) -> Any:
+        machine = self._deliberation(checked_query(query))
+        return TaskConductor(machine, self.members, gatherers=self._gatherers, reader=reader), self._frozen(
+            fields
+        )
+
+    def _run(self, conductor: ThreadConductor, context: Context) -> Outcome:
+        try:
+            return conductor.run(context)
+        finally:
+            if conductor.deliberation.settled or conductor.end is None:
+                self._report(conductor.deliberation.trace)
+            else:
+                THREADS.submit(lambda: self._afterwards(conductor))
+
+    def _afterwards(self, conductor: ThreadConductor) -> None:
+        conductor.finish()
+        self._report(conductor.deliberation.trace)
+
+    async def _arun(self, conductor: TaskConductor, context: Context) -> Outcome:
+        try:
+            return await conductor.run(context)
+        finally:
+            if conductor.deliberation.settled or conductor.end is None:
+                self._report(conductor.deliberation.trace)
+            else:
+                task = asyncio.get_running_loop().create_task(self._aafterwards(conductor))
+                self._background.add(task)
+                task.add_done_callback(self._background.discard)
+
+    async def _aafterwards(self, conductor: TaskConductor) -> None:
+        try:
+            await conductor.finish()
+        finally:
+            self._report(conductor.deliberation.trace)
+
+    def _report(self, trace: Trace) -> None:
+        if self._on_trace is None:
+            return
+        try:
+            self._on_trace(trace)
+        except Exception:  # noqa: BLE001 - a broken sink must not cost the user the answer
+            _LOG.exception("on_trace failed; the answer is not affected")
+
+    def _read(self, leaving: str, query: str | Query, fields: Mapping[str, Any]) -> Iterator[Any]:
+        mailbox: SimpleQueue[Any] = SimpleQueue()
+        conductor, frozen = self._threads(query, fields, mailbox.put)
+
+        def drive() -> None:
+            try:
+                mailbox.put(self._run(conductor, frozen))
+            except BaseException as error:  # noqa: BLE001 - raised again where the reader is
+                mailbox.put(error)
+
+        def items() -> Iterator[Any]:
+            THREADS.submit(drive)
+            item: Any = None
+            try:
+                while not isinstance(item, Outcome):
+                    item = mailbox.get()
+                    if isinstance(item, BaseException):
+                        raise item
+                    yield item
+            finally:
+                if not isinstance(item, (Outcome, BaseException)):
+                    conductor.interrupt(leaving)
+
+        return items()
+
+    async def _aread(self, leaving: str, query: str | Query, fields: Mapping[str, Any]) -> AsyncIterator[Any]:
+        mailbox: asyncio.Queue[Any] = asyncio.Queue()
+        conductor, frozen = self._tasks(query, fields, mailbox.put_nowait)
+        task = asyncio.get_running_loop().create_task(self._arun(conductor, frozen))
+        task.add_done_callback(lambda _: mailbox.put_nowait(None))
+        try:
+            while (item := await mailbox.get()) is not None:
+                yield item
+            yield task.result()
+        finally:
+            if not task.done():
+                conductor.interrupt(leaving)
+                await asyncio.gather(task, return_exceptions=True)
+
+    def __repr__(self) -> str:
+        return (
+            f"Pyramid(crowd={list(self.crowd)}, oracle={list(self.oracles)}, "
+            f"router={self.router.id!r}, rule={self.rule!r})"
+        )
+
+
+def checked_query(query: str | Query) -> Query:
+    """`query` as a `Query` whose text can be used.
+
+    Raises:
+        InputError: it is empty, or holds control or surrogate characters; says where.
+    """
+    if isinstance(query, str):
+        query = Query(text=query)
+    elif not isinstance(query, Query):
+        raise InputError(f"a query is a text or a Query, not {type(query).__name__}")
+    if not query.text.strip() and not query.messages:
+        raise InputError("the prompt is empty: give a question")
+    bad = _UNREADABLE.search(query.text)
+    if bad is not None:
+        raise InputError(
+            f"the prompt has the control or surrogate character {bad.group()!a} at position {bad.start()}: "
+            "remove it, or decode the text anew with errors='replace'"
+        )
+    return query
+
+
+def _named(members: Sequence[Any]) -> dict[str, Any]:
+    """The members by name, in order; a name that comes again becomes `name#2`."""
+    named: dict[str, Any] = {}
+    for place, member in enumerate(members):
+        name = getattr(member, "name", None)
+        callables = [m for m in ("ask", "aask") if callable(getattr(member, m, None))]
+        if isinstance(member, type) or not isinstance(name, str) or not name or not callables:
+            raise InputError(
+                f"member {place} is a {type(member).__name__}, not a model: "
+                "it needs a name and a method ask(query) or aask(query)"
+            )
+        unique, again = name, 1
+        while unique in named:
+            again += 1
+            unique = f"{name}#{again}"
+        named[unique] = member
+    return named
+
+
+def _router(router: Router | str | Path | None, crowd: tuple[str, ...]) -> Router:
+    if router is None:
+        return AgreementRouter()
+    if isinstance(router, (str, Path)):
+        return load_router(router, crowd=crowd)
+    if not callable(getattr(router, "assess", None)):
+        raise InputError(f"router must be a router, a shipped router's name or a folder, not {router!r}")
+    if router.crowd is not None and tuple(router.crowd) != crowd:
+        raise InputError(
+            f"router {router.id!r} was trained for the crowd {list(router.crowd)}, not {list(crowd)}"
+        )
+    return router
