@@ -6,24 +6,25 @@ finished traces. It decides nothing itself: that is the router's, the rule's and
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from pyramid_core._drive import (
-    THREADS,
     Gatherer,
     Reader,
     ReplayConductor,
     TaskConductor,
     ThreadConductor,
+    aread,
+    arun,
+    read,
     recording,
+    run,
 )
 from pyramid_core.commands import Offer
 from pyramid_core.decision import ThresholdRule
@@ -46,7 +47,7 @@ class Recorded:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def ask(self, query: Query) -> Answer:  # noqa: ARG002 - the protocol's signature
+    def ask(self, query: Query) -> Answer:
         """Refuse: there is nobody to ask."""
         raise InputError(f"{self.name!r} is recorded: it can be replayed (Pyramid.replay), not asked")
 
@@ -110,13 +111,11 @@ class Pyramid:
         self._random = random.Random(seed)
         self._gatherers = dict(gatherers or {})
         self._on_trace = on_trace
-        self._background: set[asyncio.Task[None]] = set()
         missing = [kind for kind in self.router.evidence if kind not in self._gatherers]
         if missing:
             raise InputError(
                 f"router {self.router.id!r} needs evidence {missing}: pass gatherers={{kind: function}}"
             )
-        self._sync_only = [n for n, m in self.members.items() if not hasattr(m, "aask")]
         self._async_only = [n for n, m in self.members.items() if not hasattr(m, "ask")]
 
     def ask(self, query: str | Query, **context: Any) -> Outcome:
@@ -131,32 +130,36 @@ class Pyramid:
             PyramidAbstained: the rule declined to answer.
             InputError: the query cannot be used, or a member cannot be asked synchronously.
         """
-        conductor, frozen = self._threads(query, context, None)
-        return self._run(conductor, frozen)
+        frozen = self._frozen(context)
+        return run(self._threads(query)(None), frozen, self._report)
 
     async def aask(self, query: str | Query, **context: Any) -> Outcome:
         """As `ask`, on the running event loop; cancelling it cancels every call."""
-        conductor, frozen = self._tasks(query, context, None)
-        return await self._arun(conductor, frozen)
+        frozen = self._frozen(context)
+        return await arun(self._tasks(query)(None), frozen, self._report)
 
     def stream(self, query: str | Query, **context: Any) -> Iterator[Token | Outcome]:
         """The answer's tokens as they may go out, then the outcome; text is never taken back.
 
         The deliberation runs beside the reader: reading slowly changes nothing, leaving ends it.
         """
-        return self._read("left", query, {**context, "listening": True})
+        frozen = self._frozen({**context, "listening": True})
+        return read(self._threads(query), frozen, self._report, leaving="left")
 
     def astream(self, query: str | Query, **context: Any) -> AsyncIterator[Token | Outcome]:
         """As `stream`, on the running event loop."""
-        return self._aread("left", query, {**context, "listening": True})
+        frozen = self._frozen({**context, "listening": True})
+        return aread(self._tasks(query), frozen, self._report, leaving="left")
 
     def solutions(self, query: str | Query, **context: Any) -> Iterator[Offer | Outcome]:
         """Ever better solutions with their p_fail, then the outcome; whoever stops reading has seen enough."""
-        return self._read("enough", query, {**context, "watching": True})
+        frozen = self._frozen({**context, "watching": True})
+        return read(self._threads(query), frozen, self._report, leaving="enough")
 
     def astream_solutions(self, query: str | Query, **context: Any) -> AsyncIterator[Offer | Outcome]:
         """As `solutions`, on the running event loop."""
-        return self._aread("enough", query, {**context, "watching": True})
+        frozen = self._frozen({**context, "watching": True})
+        return aread(self._tasks(query), frozen, self._report, leaving="enough")
 
     def replay(self, record: Mapping[str, Any] | Trace, **context: Any) -> Outcome:
         """What this pyramid would have done with recorded answers; nobody is asked.
@@ -190,51 +193,17 @@ class Pyramid:
     def _deliberation(self, query: Query) -> Deliberation:
         return Deliberation(query, self.crowd, self.oracles, self.router, self.rule, self.policy)
 
-    def _threads(self, query: str | Query, fields: Mapping[str, Any], reader: Reader | None) -> Any:
+    def _threads(self, query: str | Query) -> Callable[[Reader | None], ThreadConductor]:
         if self._async_only:
             raise InputError(
                 f"members {self._async_only} can only be asked asynchronously: use aask or astream"
             )
         machine = self._deliberation(checked_query(query))
-        return ThreadConductor(machine, self.members, gatherers=self._gatherers, reader=reader), self._frozen(
-            fields
-        )
+        return lambda reader: ThreadConductor(machine, self.members, gatherers=self._gatherers, reader=reader)
 
-    def _tasks(self, query: str | Query, fields: Mapping[str, Any], reader: Reader | None) -> Any:
+    def _tasks(self, query: str | Query) -> Callable[[Reader | None], TaskConductor]:
         machine = self._deliberation(checked_query(query))
-        return TaskConductor(machine, self.members, gatherers=self._gatherers, reader=reader), self._frozen(
-            fields
-        )
-
-    def _run(self, conductor: ThreadConductor, context: Context) -> Outcome:
-        try:
-            return conductor.run(context)
-        finally:
-            if conductor.deliberation.settled or conductor.end is None:
-                self._report(conductor.deliberation.trace)
-            else:
-                THREADS.submit(lambda: self._afterwards(conductor))
-
-    def _afterwards(self, conductor: ThreadConductor) -> None:
-        conductor.finish()
-        self._report(conductor.deliberation.trace)
-
-    async def _arun(self, conductor: TaskConductor, context: Context) -> Outcome:
-        try:
-            return await conductor.run(context)
-        finally:
-            if conductor.deliberation.settled or conductor.end is None:
-                self._report(conductor.deliberation.trace)
-            else:
-                task = asyncio.get_running_loop().create_task(self._aafterwards(conductor))
-                self._background.add(task)
-                task.add_done_callback(self._background.discard)
-
-    async def _aafterwards(self, conductor: TaskConductor) -> None:
-        try:
-            await conductor.finish()
-        finally:
-            self._report(conductor.deliberation.trace)
+        return lambda reader: TaskConductor(machine, self.members, gatherers=self._gatherers, reader=reader)
 
     def _report(self, trace: Trace) -> None:
         if self._on_trace is None:
@@ -243,45 +212,6 @@ class Pyramid:
             self._on_trace(trace)
         except Exception:  # noqa: BLE001 - a broken sink must not cost the user the answer
             _LOG.exception("on_trace failed; the answer is not affected")
-
-    def _read(self, leaving: str, query: str | Query, fields: Mapping[str, Any]) -> Iterator[Any]:
-        mailbox: SimpleQueue[Any] = SimpleQueue()
-        conductor, frozen = self._threads(query, fields, mailbox.put)
-
-        def drive() -> None:
-            try:
-                mailbox.put(self._run(conductor, frozen))
-            except BaseException as error:  # noqa: BLE001 - raised again where the reader is
-                mailbox.put(error)
-
-        def items() -> Iterator[Any]:
-            THREADS.submit(drive)
-            item: Any = None
-            try:
-                while not isinstance(item, Outcome):
-                    item = mailbox.get()
-                    if isinstance(item, BaseException):
-                        raise item
-                    yield item
-            finally:
-                if not isinstance(item, (Outcome, BaseException)):
-                    conductor.interrupt(leaving)
-
-        return items()
-
-    async def _aread(self, leaving: str, query: str | Query, fields: Mapping[str, Any]) -> AsyncIterator[Any]:
-        mailbox: asyncio.Queue[Any] = asyncio.Queue()
-        conductor, frozen = self._tasks(query, fields, mailbox.put_nowait)
-        task = asyncio.get_running_loop().create_task(self._arun(conductor, frozen))
-        task.add_done_callback(lambda _: mailbox.put_nowait(None))
-        try:
-            while (item := await mailbox.get()) is not None:
-                yield item
-            yield task.result()
-        finally:
-            if not task.done():
-                conductor.interrupt(leaving)
-                await asyncio.gather(task, return_exceptions=True)
 
     def __repr__(self) -> str:
         return (

@@ -1,14 +1,14 @@
 """Drivers: they run a deliberation against tasks, threads or a record, and contain no decision of their own."""
 
+from pyramid_core._drive.beside import aread, arun, read, run
 from pyramid_core._drive.conductor import Gatherer, Reader
-from pyramid_core._drive.pool import THREADS, cancel_event
+from pyramid_core._drive.pool import cancel_event
 from pyramid_core._drive.recorded import recording
 from pyramid_core._drive.replay import ReplayConductor, Script, Scripted
 from pyramid_core._drive.tasks import TaskConductor
 from pyramid_core._drive.threads import ThreadConductor
 
 __all__ = [
-    "THREADS",
     "Gatherer",
     "Reader",
     "ReplayConductor",
@@ -16,6 +16,10 @@ __all__ = [
     "Scripted",
     "TaskConductor",
     "ThreadConductor",
+    "aread",
+    "arun",
     "cancel_event",
+    "read",
     "recording",
+    "run",
 ]
