@@ -13,10 +13,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyramid_core.errors import InputError
-from pyramid_core.text import Reading, asks_number, field_form, options_of, plainly_number, value_form
+from pyramid_core.text import (
+    Reading,
+    asks_number,
+    field_form,
+    looks_like_code,
+    options_of,
+    plainly_number,
+    value_form,
+)
 from pyramid_core.text.normal import literal_form, number_form, text_form
 from pyramid_core.types import Answer, Observation, Query, Reply, ToolCall
 
@@ -44,8 +52,7 @@ class AnswerClass:
         return len(self.calls)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Voice:
+class Voice(NamedTuple):
     """One answer that counts, as everything above reads it."""
 
     call: int
@@ -234,9 +241,6 @@ def _voices(observation: Observation) -> tuple[Voice, ...]:
 
 def _classes(observation: Observation, equivalence: str) -> tuple[AnswerClass, ...]:
     heard = voices(observation)
-    if not heard:
-        kind_of(observation, equivalence)
-        return ()
     kind = kind_of(observation, equivalence)
     form_of, query = STRATEGIES[kind], observation.query
     options = options_listed(observation) if kind == "choice" else {}
@@ -279,26 +283,27 @@ def _inferred(observation: Observation) -> str:
 
 
 def _inferred_from(readings: list[Reading], observation: Observation) -> str:
-    """What at least half of the answers look like."""
+    """What the question asks for and at least half of the answers look like."""
     half = len(readings) / 2
+    question = observation.query.text[-20_000:]
     options = options_listed(observation)
-    if options and sum(reading.choice(options) is not None for reading in readings) >= half:
+    if options and any(reading.choice(options) is not None for reading in readings):
         return "choice"
-    spans = [
-        reading.marks.all[0] if reading.marks.all else reading.tail[:200].strip() for reading in readings
-    ]
+    if sum(not reading.marks and looks_like_code(reading.tail) for reading in readings) >= half:
+        return "code"
+    if looks_like_code(question) and sum(bool(reading.marks) for reading in readings) >= half:
+        return "literal"
+    spans = [next(iter(reading.marks), reading.tail[:200].strip()) for reading in readings]
     if any(span[:1] in _OPENS_LITERAL for span in spans):
-        structured = [span for span in spans if span[:1] in _OPENS_LITERAL and literal_form(span) is not None]
-        if len(structured) >= half:
+        if sum(span[:1] in _OPENS_LITERAL and literal_form(span) is not None for span in spans) >= half:
             return "literal"
-        if sum(reading.fields is not None and not reading.marks.all for reading in readings) >= half:
+        if sum(reading.fields is not None and not reading.marks for reading in readings) >= half:
             return "fields"
-    wanted = asks_number(observation.query.text[-2_000:])
-    numeric = sum(
-        plainly_number(span) or (wanted and reading.number is not None)
-        for span, reading in zip(spans, readings, strict=True)
-    )
-    return "numeric" if numeric >= half else "exact"
+    if sum(map(plainly_number, spans)) >= half:
+        return "numeric"
+    if asks_number(question[-2_000:]) and sum(reading.number is not None for reading in readings) >= half:
+        return "numeric"
+    return "exact"
 
 
 _OPENS_LITERAL = frozenset("[({'\"")

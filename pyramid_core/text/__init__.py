@@ -4,8 +4,16 @@ Features read the first and last 4,000 characters of a text, the extraction of f
 that a text of any length costs the same. No function here raises on any string.
 """
 
-from pyramid_core.text.final import asks_number, code_of, json_object, options_of, plainly_number
-from pyramid_core.text.marks import EXTRACTION_CHARS, marks
+from pyramid_core.text.final import (
+    asks_number,
+    code_of,
+    json_object,
+    looks_like_code,
+    options_of,
+    plainly_number,
+)
+from pyramid_core.text.lazy import lazy
+from pyramid_core.text.marks import EXTRACTION_CHARS, Marks
 from pyramid_core.text.normal import field_form, float_form, literal_form, number_form, text_form, value_form
 from pyramid_core.text.reading import Reading
 from pyramid_core.text.words import (
@@ -24,6 +32,7 @@ from pyramid_core.text.words import (
 __all__ = [
     "EXTRACTION_CHARS",
     "FEATURE_CHARS",
+    "Marks",
     "Reading",
     "asks_number",
     "clip",
@@ -34,8 +43,9 @@ __all__ = [
     "float_form",
     "is_clipped",
     "json_object",
+    "lazy",
     "literal_form",
-    "marks",
+    "looks_like_code",
     "names_of",
     "number_form",
     "numbers_of",

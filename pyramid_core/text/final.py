@@ -23,6 +23,10 @@ from pyramid_core.text.normal import (
 )
 
 _OPTION = re.compile(r"^[ \t]*+(?:\(([A-Z])\)|([A-Z])[.):])[ \t]++(.*)$", re.MULTILINE)
+_CODE_LINE = re.compile(
+    r"(?:^|\n)\s{0,8}+(?:(?:async )?def \w++\s?\(|class \w++|import \w|from \w++ import|return\b|assert |for .{1,80}:\n"
+    r"|#include|function \w|public (?:static|class)|print\(|SELECT )"
+)
 _CONFIDENCE = re.compile(r"[\s.,;(]{0,4}(?<![A-Za-z])(?:[Pp]robability|[Cc]onfidence)\b[^\n]{0,40}+\s*+$")
 _BARE_CONFIDENCE = re.compile(r"\s*+([^\n]{1,400}?)[\s.]*\n\s*+(?:0?\.\d{1,4}|1\.0{1,2}|\d{1,3}%)\s*+$")
 _WRAPPER = re.compile(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s?\{|[*`_$]++")
@@ -56,8 +60,12 @@ def final_number(text: str, marks: Marks, *, finished: bool = True) -> str | Non
         marks: its marked spans.
         finished: whether the text came to its end; where it did not, only marks count.
     """
-    for span in (*marks.written, *map(first_sentence, marks.said)):
+    for span in marks.written:
         found = first_number(span)
+        if found is not None:
+            return found
+    for span in marks.said:
+        found = first_number(first_sentence(span))
         if found is not None:
             return found
     return last_number(text) if finished and not marks.written else None
@@ -82,7 +90,7 @@ def final_choice(text: str, marks: Marks, options: Mapping[str, str], *, finishe
         options: letter -> the option's text, or empty.
         finished: whether the text came to its end; where it did not, only marks count.
     """
-    spans = marks.all if len(text) > 40 else (*marks.all, text)
+    spans = tuple(marks) if len(text) > 40 else (*marks, text)
     for span in spans:
         letter = choice_letter(span, options)
         if letter is not None:
@@ -149,8 +157,8 @@ def final_literal(text: str, marks: Marks, *, finished: bool = True) -> str | No
             form = literal_form(version)
             if form is not None:
                 return form
-    if marks.all:
-        return repr(marks.all[0].strip("`"))
+    for span in marks:
+        return repr(span.strip("`"))
     whole = text.strip("` \n\t")
     form = literal_form(whole)
     if form is not None or not finished:
@@ -163,7 +171,7 @@ def final_literal(text: str, marks: Marks, *, finished: bool = True) -> str | No
 
 def final_text(text: str, marks: Marks) -> str | None:
     """The normal form of the answer as free text: the marked span, else the whole text; without a closing confidence."""
-    for span in marks.all:
+    for span in marks:
         form = text_form(first_sentence(_CONFIDENCE.sub("", span)))
         if form:
             return form
@@ -204,3 +212,11 @@ def plainly_number(span: str) -> bool:
 def asks_number(question: str) -> bool:
     """Whether a question asks for a number, by its words."""
     return _ASKS_NUMBER.search(question) is not None
+
+
+def looks_like_code(text: str) -> bool:
+    """Whether `text` has a fenced block that is not JSON, or a line that opens as code does."""
+    at = text.find("```")
+    if at >= 0 and not text[at + 3 : at + 12].lstrip().lower().startswith(("json", "{", '"')):
+        return True
+    return _CODE_LINE.search(text) is not None

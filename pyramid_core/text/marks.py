@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from pyramid_core.text.lazy import lazy
 
 EXTRACTION_CHARS = 20_000
 """A final answer is looked for in this many characters, from the end."""
@@ -36,36 +37,51 @@ _SAYS = re.compile(
 )
 _OPENERS = ("A:", "Guess", "guess")
 _OPENER = re.compile(r"(?:(?:^|\n)[ *]{0,4}+A|(?<![A-Za-z])[Gg]uess)[ *]{0,4}+:[ *]{0,4}+")
-_SIGNS = (*_OPENERS, "####", "boxed{")
 _SENTENCE_END = re.compile(r"(?<=[a-z0-9)\]}%$\"'*]{4})\.(?=\s|$)|(?<=[0-9)\]}%$\"'*])\.(?=\s|$)")
 _DECODER = json.JSONDecoder(strict=False)
 
 
-class Marks(NamedTuple):
-    """The spans that a text marks as its final answer, the most trustworthy first.
+class Marks:
+    """The spans that a text marks as its final answer, each list the most trustworthy first.
 
-    Attributes:
-        written: by JSON, `####` or a box, as they are written (a JSON string with its white space, maybe empty).
-        said: by words, stripped.
+    Args:
+        text: already cut to its last `EXTRACTION_CHARS`.
     """
 
-    written: tuple[str, ...]
-    said: tuple[str, ...]
+    def __init__(self, text: str) -> None:
+        self.text = text
 
-    @property
-    def all(self) -> tuple[str, ...]:
-        """Both, in order."""
-        return self.written + self.said
+    @lazy
+    def written(self) -> tuple[str, ...]:
+        """Marked by JSON, `####` or a box, as they are written: a JSON string with its white space, maybe empty."""
+        return tuple(_written(self.text))
+
+    @lazy
+    def said(self) -> tuple[str, ...]:
+        """Marked by words, stripped."""
+        return tuple(span for span in _said(self.text) if span)
+
+    def __iter__(self) -> Iterator[str]:
+        """All of them, those in words last."""
+        yield from self.written
+        yield from self.said
+
+    def __bool__(self) -> bool:
+        return bool(self.written or self.said)
 
 
-NO_MARKS = Marks((), ())
+class Given(Marks):
+    """The one span of an answer that its source had extracted."""
 
+    @lazy
+    def written(self) -> tuple[str, ...]:
+        """The whole text."""
+        return (self.text.strip(),)
 
-def marks(text: str) -> Marks:
-    """What `text`, already cut to its last `EXTRACTION_CHARS`, marks as its final answer."""
-    if "nswer" not in text and "NSWER" not in text and not any(sign in text for sign in _SIGNS):
-        return NO_MARKS
-    return Marks(tuple(_written(text)), tuple(span for span in _said(text) if span))
+    @lazy
+    def said(self) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
 
 
 def unfinished(text: str) -> bool:
@@ -73,7 +89,7 @@ def unfinished(text: str) -> bool:
     head = text[:80].lstrip("` \n\t").removeprefix("json").lstrip()
     if not head.startswith("{"):
         return False
-    return not text.rstrip("` \n\t").endswith("}")
+    return "}" not in text[-40:]
 
 
 def first_sentence(span: str) -> str:
