@@ -1,0 +1,103 @@
+"""Building: the fields of a `ChatPyramid` become the core's pyramid and what identifies it.
+
+Cheap enough (well under a millisecond) to happen at every call where a field is configured at run time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_pyramid.roster import Roster, roster_of
+from pyramid_core.decision import ThresholdRule
+from pyramid_core.errors import InputError
+from pyramid_core.pyramid import Pyramid
+
+NAME = "pyramid"
+
+PARTS = (
+    "crowd",
+    "oracle",
+    "router",
+    "rule",
+    "policy",
+    "prices",
+    "timeout",
+    "explore",
+    "gatherers",
+    "on_trace",
+)
+"""The fields that a pyramid is built of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A pyramid, and what it was made from.
+
+    Attributes:
+        parts: the values of `PARTS`.
+        roster: the members.
+        pyramid: the core's.
+        identity: what tells it from another, without secrets.
+    """
+
+    parts: tuple[Any, ...]
+    roster: Roster
+    pyramid: Pyramid
+    identity: Mapping[str, Any]
+
+    def made_of(self, parts: tuple[Any, ...]) -> bool:
+        """Whether these are the very objects it was made from."""
+        return all(mine is theirs for mine, theirs in zip(self.parts, parts, strict=True))
+
+
+def build(model: str, parts: tuple[Any, ...]) -> Built:
+    """The pyramid that answers under the name `model`.
+
+    Raises:
+        InputError, RouterError: what is wrong with which part.
+    """
+    given = dict(zip(PARTS, parts, strict=True))
+    roster = roster_of(given["crowd"], given["oracle"], given["prices"])
+    pyramid = Pyramid(
+        crowd=roster.crowd,
+        oracle=roster.oracles,
+        router=given["router"],
+        rule=rule_of(model, given["rule"]),
+        policy=given["policy"],
+        deadline=given["timeout"],
+        explore=given["explore"],
+        gatherers=given["gatherers"],
+        on_trace=given["on_trace"],
+    )
+    identity = {
+        "model": model,
+        "crowd": list(pyramid.crowd),
+        "oracle": list(pyramid.oracles),
+        "members": roster.fingerprint,
+        "router": pyramid.router.id,
+        "rule": repr(pyramid.rule),
+        "policy": repr(pyramid.policy),
+    }
+    return Built(parts=parts, roster=roster, pyramid=pyramid, identity=identity)
+
+
+def rule_of(model: str, rule: Any) -> Any:
+    """The rule as the core takes it: the user's own, or the operating point that the model's name asks for.
+
+    Raises:
+        InputError: the name or the rule cannot be used.
+    """
+    name, colon, point = model.partition(":")
+    if name != NAME or (colon and not point):
+        raise InputError(f"model must be 'pyramid' or 'pyramid:<operating point>', not {model!r}")
+    if point and rule is not None:
+        raise InputError(f"model={model!r} and rule={rule!r} both say when to escalate: give one of them")
+    if point:
+        return ThresholdRule(operating_point=point)
+    if isinstance(rule, (int, float)) and not isinstance(rule, bool):
+        return ThresholdRule(float(rule))
+    if rule is not None and not callable(getattr(rule, "decide", None)):
+        raise InputError(f"rule must be a rule or a threshold between 0 and 1, not {rule!r}")
+    return rule

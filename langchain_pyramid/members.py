@@ -1,0 +1,222 @@
+"""Members: a LangChain chat model as the core asks it.
+
+A member takes what it needs from the `Call` in `Query.raw`, runs as a child of the pyramid's run, and answers with
+the model's own message untouched. Asking and streaming, sync and async, share one preparation and one conversion;
+only the four calls themselves differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
+from langchain_core.exceptions import OutputParserException
+from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
+from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.runnables import Runnable
+
+from langchain_pyramid.binding import Binding, Bound, bound
+from langchain_pyramid.calls import Call, call_of
+from langchain_pyramid.messages import answer_of
+from langchain_pyramid.runs import ChildRun
+from pyramid_core.errors import ContractError
+from pyramid_core.prices import Price
+from pyramid_core.types import UNKNOWN_COST, Answer, Query, Token
+
+_REMEMBERED = 8
+"""Bindings that a member keeps ready: an agent binds the same tools at every step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A member about to be called: with what, and as which run."""
+
+    ready: Bound
+    call: Call
+    child: ChildRun
+
+    def arguments(self) -> dict[str, Any]:
+        """What the runnable's four methods are called with; a member's own `stop` stands where none is given."""
+        stop = {} if self.call.stop is None else {"stop": self.call.stop}
+        return {"input": list(self.call.messages), "config": self.child.config, **stop, **self.call.settings}
+
+
+class SyncChatMember:
+    """A chat model that has no asynchronous client of its own: the core asks it on a thread.
+
+    Args:
+        runnable: a chat model, wrapped or not.
+        name: unique in the pyramid.
+        role: crowd or oracle.
+        price: of its tokens; None: unknown.
+    """
+
+    def __init__(
+        self,
+        runnable: Runnable[Any, Any],
+        *,
+        name: str,
+        role: Literal["crowd", "oracle"] = "crowd",
+        price: Price | None = None,
+    ) -> None:
+        self.runnable = runnable
+        self.name = name
+        self.role = role
+        self.price = price
+        self._bound: dict[str, Bound] = {}
+
+    def ask(self, query: Query) -> Answer:
+        """Invoke the model on the calling thread."""
+        asked = self._asked(query, CallbackManager)
+        with asked.child.entered():
+            message = asked.ready.runnable.invoke(**asked.arguments())
+        return self._answer(message, asked)
+
+    def stream(self, query: Query) -> Iterator[Token | Answer]:
+        """Stream the model on the calling thread."""
+        asked = self._asked(query, CallbackManager)
+        collected = _Collected()
+        chunks = asked.ready.runnable.stream(**asked.arguments())
+        try:
+            while True:
+                with asked.child.entered():
+                    chunk = next(chunks, None)
+                if chunk is None:
+                    break
+                yield from collected.tokens(self._checked(chunk))
+        finally:
+            _close(chunks)
+        yield self._answer(collected.message(self.name), asked, text=collected.text)
+
+    async def astream(self, query: Query) -> AsyncIterator[Token | Answer]:
+        """Stream the model on the event loop."""
+        asked = self._asked(query, AsyncCallbackManager)
+        collected = _Collected()
+        chunks = asked.ready.runnable.astream(**asked.arguments())
+        try:
+            while True:
+                with asked.child.entered():
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    break
+                for token in collected.tokens(self._checked(chunk)):
+                    yield token
+        finally:
+            await _aclose(chunks)
+        yield self._answer(collected.message(self.name), asked, text=collected.text)
+
+    def bound(self, binding: Binding) -> Bound:
+        """The model with this bound to it; the last few are kept.
+
+        Raises:
+            InputError: the model cannot be given that.
+        """
+        key = binding.key()
+        ready = self._bound.get(key)
+        if ready is None:
+            ready = bound(self.runnable, self.name, binding)
+            if len(self._bound) >= _REMEMBERED:
+                self._bound.clear()
+            self._bound[key] = ready
+        return ready
+
+    def _asked(self, query: Query, manager: type[Any]) -> Asked:
+        call = call_of(query)
+        child = ChildRun(call.parent, role=self.role, member=self.name, manager=manager)
+        return Asked(ready=self.bound(call.binding), call=call, child=child)
+
+    def _checked(self, message: Any) -> Any:
+        if not isinstance(message, AIMessage):
+            raise ContractError(
+                f"member {self.name!r} answered with {type(message).__name__}, not an AIMessage"
+            )
+        return message
+
+    def _answer(self, message: Any, asked: Asked, *, text: str | None = None) -> Answer:
+        message = self._checked(message)
+        if self.role == "crowd" and asked.ready.parser is not None:
+            _parse(message, asked.ready.parser, asked.child)
+        answer = answer_of(message, text=text)
+        cost = UNKNOWN_COST if self.price is None else self.price.cost(answer.usage)
+        return replace(answer, cost=cost)
+
+
+class ChatMember(SyncChatMember):
+    """A chat model with an asynchronous client: really cancellable."""
+
+    async def aask(self, query: Query) -> Answer:
+        """Invoke the model on the event loop; cancelled, its run is closed."""
+        asked = self._asked(query, AsyncCallbackManager)
+        with asked.child.entered():
+            try:
+                message = await asked.ready.runnable.ainvoke(**asked.arguments())
+            except asyncio.CancelledError as error:
+                await asked.child.close_cancelled(error)
+                raise
+        return self._answer(message, asked)
+
+
+class _Collected:
+    """A stream's chunks: leading ones without substance are held back, so that a stream begins with its first word."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._chunks: list[AIMessageChunk] = []
+        self._held: list[AIMessageChunk] | None = []
+
+    def tokens(self, message: AIMessage) -> Iterator[Token]:
+        """What this chunk lets go."""
+        chunk = message if isinstance(message, AIMessageChunk) else _as_chunk(message)
+        self._chunks.append(chunk)
+        self.text += str(chunk.text)
+        if self._held is not None:
+            self._held.append(chunk)
+            if not (chunk.content or chunk.tool_call_chunks):
+                return
+        for each in [chunk] if self._held is None else self._held:
+            yield Token(text=str(each.text), raw=each)
+        self._held = None
+
+    def message(self, member: str) -> AIMessage:
+        """The whole message."""
+        if not self._chunks:
+            raise ValueError(f"member {member!r} ended its stream without a chunk")
+        whole = message_chunk_to_message(add_ai_message_chunks(*self._chunks))
+        assert isinstance(whole, AIMessage)
+        return whole
+
+
+def _as_chunk(message: AIMessage) -> AIMessageChunk:
+    """A whole message that came where chunks were asked for: a model without streaming."""
+    return AIMessageChunk(
+        content=message.content,
+        additional_kwargs=message.additional_kwargs,
+        response_metadata=message.response_metadata,
+        id=message.id,
+        usage_metadata=message.usage_metadata,
+        tool_calls=message.tool_calls,
+        invalid_tool_calls=message.invalid_tool_calls,
+    )
+
+
+def _parse(message: AIMessage, parser: Runnable[Any, Any], child: ChildRun) -> None:
+    """A crowd's answer that does not parse is no answer; the oracle's goes out, and its caller's parser speaks."""
+    with child.entered():
+        error = parser.invoke({"raw": message}, child.beside("pyramid:parse")).get("parsing_error")
+    if error is not None:
+        raise OutputParserException(f"not the structure asked for: {error}") from error
+
+
+def _close(chunks: Any) -> None:
+    close = getattr(chunks, "close", None)
+    if close is not None:
+        close()
+
+
+async def _aclose(chunks: Any) -> None:
+    close = getattr(chunks, "aclose", None)
+    if close is not None:
+        await close()

@@ -1,0 +1,249 @@
+"""Messages: a member's message becomes an answer, and the answer that stands becomes the pyramid's message.
+
+What a message gains on the way out: the pyramid's own model name and id, the usage summed over every member that was
+asked, and the routing record. Adding chunks joins strings and refuses floats that differ, so in a stream all of this
+rides on the last chunk alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
+from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGenerationChunk
+
+from pyramid_core.records import routing_record
+from pyramid_core.types import Answer, Outcome, Token, ToolCall, Trace, Usage
+
+RECORD = "pyramid"
+
+_PIECES = 32
+_PIECE = 24
+_FINISH = {
+    "stop": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "eos": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "tool_calls": "tool_calls",
+    "tool_use": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "safety": "content_filter",
+    "refusal": "content_filter",
+}
+_ONCE = ("model_name", "token_usage", "usage")
+"""Metadata of the answering member that the pyramid's own takes the place of."""
+
+
+def answer_of(message: AIMessage, *, text: str | None = None) -> Answer:
+    """What a member said, as the core reads it; the message itself rides along untouched.
+
+    Args:
+        message: the member's.
+        text: the joined tokens, where it was streamed.
+    """
+    metadata = message.response_metadata
+    logprobs = logprobs_of(metadata.get("logprobs"))
+    return Answer(
+        text=str(message.text) if text is None else text,
+        tool_calls=(
+            *(ToolCall(name=c["name"], arguments=c["args"], id=c["id"]) for c in message.tool_calls),
+            *(
+                ToolCall(name=c["name"] or "", arguments=c["args"] or "", id=c["id"])
+                for c in message.invalid_tool_calls
+            ),
+        ),
+        raw=message,
+        finish_reason=finish_of(metadata),
+        usage=usage_of(message.usage_metadata),
+        **logprobs,
+    )
+
+
+def usage_of(usage: UsageMetadata | None) -> Usage | None:
+    """A message's usage in the core's words."""
+    if usage is None:
+        return None
+    return Usage(input_tokens=usage.get("input_tokens"), output_tokens=usage.get("output_tokens"))
+
+
+def finish_of(metadata: Mapping[str, Any]) -> str | None:
+    """Why the answer ended, in OpenAI's words; None where the provider does not say or says something else."""
+    for name in ("finish_reason", "stop_reason", "done_reason"):
+        reason = metadata.get(name)
+        if isinstance(reason, str):
+            return _FINISH.get(reason.lower())
+    return None
+
+
+def logprobs_of(found: Any) -> dict[str, Any]:
+    """Token log-probabilities out of any of the shapes they arrive in; nothing where none or one is missing.
+
+    OpenAI gives {"content": [{"token", "logprob", "top_logprobs"}]}, Ollama that list alone, Together's older
+    endpoints {"tokens": [...], "token_logprobs": [...]}.
+    """
+    if isinstance(found, Mapping) and "token_logprobs" in found:
+        values, tokens, entries = found["token_logprobs"], found.get("tokens"), None
+    else:
+        entries = found.get("content") if isinstance(found, Mapping) else found
+        if not isinstance(entries, Sequence) or not all(isinstance(entry, Mapping) for entry in entries):
+            return {}
+        values = [entry.get("logprob") for entry in entries]
+        tokens = [entry.get("token") for entry in entries]
+    if not isinstance(values, Sequence) or not values or not all(map(_is_number, values)):
+        return {}
+    logprobs: dict[str, Any] = {"logprobs": tuple(map(float, values))}
+    if isinstance(tokens, Sequence) and len(tokens) == len(values) and all(map(_is_text, tokens)):
+        logprobs["token_texts"] = tuple(tokens)
+    if entries is not None and any(entry.get("top_logprobs") for entry in entries):
+        logprobs["top_logprobs"] = tuple(_alternatives(entry.get("top_logprobs")) for entry in entries)
+    return logprobs
+
+
+def _alternatives(found: Any) -> tuple[tuple[str, float], ...]:
+    return tuple(
+        (entry["token"], float(entry["logprob"]))
+        for entry in found or ()
+        if isinstance(entry, Mapping) and _is_text(entry.get("token")) and _is_number(entry.get("logprob"))
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def total_usage(trace: Trace) -> UsageMetadata | None:
+    """The sum over every member that said what it used; None where none did."""
+    total: UsageMetadata | None = None
+    for call in trace.calls:
+        raw = call.result.raw if isinstance(call.result, Answer) else None
+        if isinstance(raw, AIMessage) and raw.usage_metadata is not None:
+            total = add_usage(total, raw.usage_metadata)
+    return total
+
+
+def message_of(outcome: Outcome, *, model: str, message_id: str | None) -> AIMessage:
+    """The answer that stands as the pyramid's own message.
+
+    Args:
+        outcome: of the core.
+        model: the pyramid's name.
+        message_id: that of the pyramid's run.
+    """
+    raw = outcome.answer.raw
+    if isinstance(raw, AIMessageChunk):
+        raw = message_chunk_to_message(raw)
+    if not isinstance(raw, AIMessage):
+        raw = AIMessage(outcome.answer.text)
+    metadata = {name: value for name, value in raw.response_metadata.items() if name not in _ONCE}
+    metadata["model_name"] = model
+    metadata[RECORD] = routing_record(outcome.trace)
+    return raw.model_copy(
+        update={
+            "id": message_id,
+            "usage_metadata": total_usage(outcome.trace),
+            "response_metadata": metadata,
+            # Whoever gets the message may write into these (an agent counts, a cache marks).
+            "additional_kwargs": dict(raw.additional_kwargs),
+        }
+    )
+
+
+class Chunks:
+    """The pyramid's stream: tokens as they come, or the whole answer in pieces where none came, then the record.
+
+    Args:
+        model: the pyramid's name.
+        message_id: that of the pyramid's run.
+    """
+
+    def __init__(self, *, model: str, message_id: str | None) -> None:
+        self._model = model
+        self._id = message_id
+        self._live = False
+        self._blocks = False
+
+    def of(self, item: Token | Outcome) -> Iterator[ChatGenerationChunk]:
+        """The chunks for what the core has handed out: none, one, or several at the end."""
+        if isinstance(item, Outcome):
+            yield from map(_generation, self._end(item))
+        elif isinstance(item.raw, AIMessageChunk):
+            yield _generation(self._passed_on(item.raw))
+
+    def _passed_on(self, chunk: AIMessageChunk) -> AIMessageChunk:
+        """A member's chunk under the pyramid's id, without what rides on the last chunk."""
+        self._live = True
+        self._blocks = self._blocks or isinstance(chunk.content, list)
+        metadata = {name: value for name, value in chunk.response_metadata.items() if name not in _ONCE}
+        return chunk.model_copy(
+            update={
+                "id": self._id,
+                "usage_metadata": None,
+                "response_metadata": metadata,
+                "chunk_position": None,
+            }
+        )
+
+    def _end(self, outcome: Outcome) -> Iterator[AIMessageChunk]:
+        message = message_of(outcome, model=self._model, message_id=self._id)
+        metadata = message.response_metadata
+        additional: dict[str, Any] = {}
+        if self._live:
+            metadata = {"model_name": self._model, RECORD: metadata[RECORD]}
+        else:
+            additional = message.additional_kwargs
+            yield from self._replayed(message)
+        yield AIMessageChunk(
+            content=[] if self._blocks else "",
+            id=self._id,
+            additional_kwargs=additional,
+            usage_metadata=message.usage_metadata,
+            response_metadata=metadata,
+            chunk_position="last",
+        )
+
+    def _replayed(self, message: AIMessage) -> Iterator[AIMessageChunk]:
+        """The message in pieces: its text by words; blocks and tool calls in one piece."""
+        content = message.content
+        if isinstance(content, str):
+            for piece in pieces(content):
+                yield AIMessageChunk(content=piece, id=self._id)
+        self._blocks = isinstance(content, list)
+        calls: list[tuple[str | None, str | None, str | None]] = [
+            (c["name"], json.dumps(c["args"]), c["id"]) for c in message.tool_calls
+        ]
+        calls += [(c["name"], c["args"], c["id"]) for c in message.invalid_tool_calls]
+        if self._blocks or calls:
+            yield AIMessageChunk(
+                content=content if self._blocks else "",
+                id=self._id,
+                tool_call_chunks=[
+                    tool_call_chunk(name=name, args=args, id=call_id, index=index)
+                    for index, (name, args, call_id) in enumerate(calls)
+                ],
+            )
+
+
+def _generation(chunk: AIMessageChunk) -> ChatGenerationChunk:
+    return ChatGenerationChunk(message=chunk)
+
+
+def pieces(text: str) -> Iterator[str]:
+    """`text` cut after words, in at most some thirty pieces however long it is."""
+    size = max(_PIECE, math.ceil(len(text) / _PIECES))
+    start = 0
+    while start < len(text):
+        end = text.find(" ", start + size) + 1 or len(text)
+        yield text[start:end]
+        start = end
