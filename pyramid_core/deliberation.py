@@ -196,9 +196,8 @@ class Deliberation(Facts):
             return self._judged[1]
         assessment = self.router.assess(self.observation())
         decision = self._decide(assessment, may_wait=may_wait)
-        judgement = Judgement(at=now - self._start, assessment=assessment, decision=decision)
+        judgement = self._judgement(assessment, decision, now)
         self._judged = (key, judgement)
-        self.judgements.append(judgement)
         return judgement
 
     def _decide(self, assessment: Assessment, *, may_wait: bool) -> Decision:
@@ -327,7 +326,7 @@ class Deliberation(Facts):
         if asked:
             decision = self._decide(assessment, may_wait=False)
             reason = "decided" if decision.verdict is Verdict.ACCEPT else reason
-        self.judgements.append(Judgement(at=now - self._start, assessment=assessment, decision=decision))
+        self._judgement(assessment, decision, now)
         if decision.verdict is Verdict.ABSTAIN and self.policy.on_abstain == "raise":
             self._finish(Abstain(reason=decision.reason), now)
         elif assessment.chosen is None:

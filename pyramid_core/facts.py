@@ -13,9 +13,11 @@ from typing import Any
 from pyramid_core.commands import Accept, Command, End, Logged
 from pyramid_core.types import (
     Answer,
+    Assessment,
     CallRecord,
     CallState,
     Context,
+    Decision,
     Failure,
     Judgement,
     Observation,
@@ -145,6 +147,14 @@ class Facts:
 
     def _failures(self) -> tuple[Failure, ...]:
         return tuple(c.result for c in self.calls if c.role != "gather" and isinstance(c.result, Failure))
+
+    def _judgement(self, assessment: Assessment, decision: Decision, now: float) -> Judgement:
+        heard = any(c.role == "oracle" and c.heeded and c.state == "done" for c in self.calls)
+        judgement = Judgement(
+            at=now - self._start, assessment=assessment, decision=decision, after_oracle=heard
+        )
+        self.judgements.append(judgement)
+        return judgement
 
     def _oracles_answered(self) -> int:
         return sum(

@@ -77,40 +77,8 @@ def routing_record(trace: Trace, *, oracle_alone: Cost | None = None) -> dict[st
 
 
 def routing_judgement(trace: Trace) -> Judgement | None:
-    """The judgement that routed the query; None where the rule was never asked.
-
-    It is the last one taken before an oracle was asked by verdict or, where none was, before one had spoken.
-    """
-    oracles = {call.call for call in trace.calls if call.role == "oracle"}
-    crowds = [j for j in trace.judgements if not _saw(j, oracles)]
-    asked = [call.asked_at for call in trace.calls if call.role == "oracle" and call.purpose == "policy"]
-    if asked:
-        crowds = [j for j in crowds if j.at <= min(asked)]
-        escalating = [j for j in crowds if j.at == min(asked) and j.decision.verdict is Verdict.ESCALATE]
-        crowds = escalating[:1] or crowds
-    else:
-        for call in trace.calls:
-            if call.role == "oracle" and isinstance(call.result, Failure):
-                crowds = _before_it_failed(crowds, call, trace)
-    return crowds[-1] if crowds else None
-
-
-def _before_it_failed(crowds: list[Judgement], call: CallRecord, trace: Trace) -> list[Judgement]:
-    """Without those after the failure of an oracle that had started early and was then asked for by verdict."""
-    if call.ended_at is None:
-        return crowds
-    ended = call.ended_at
-    named = [n for n, j in enumerate(crowds) if j.at <= ended and j.decision.oracle == call.who]
-    if not named:
-        return crowds
-    heard = (c.ended_at for c in trace.calls if c.role == "crowd" and c.state == "done")
-    crowd_was_over = all(at is None or at <= crowds[named[-1]].at for at in heard)
-    return crowds[: named[-1] + 1] if crowd_was_over else crowds
-
-
-def _saw(judgement: Judgement, oracles: set[int]) -> bool:
-    seen = judgement.assessment
-    return seen.chosen in oracles or any(not oracles.isdisjoint(score.calls) for score in seen.p_right)
+    """The judgement that routed the query: the last one taken before an oracle that it asked for had spoken."""
+    return next((j for j in reversed(trace.judgements) if not j.after_oracle), None)
 
 
 def _escalated(trace: Trace, judged: Judgement | None) -> bool:

@@ -180,6 +180,7 @@ def _judgement(judgement: Judgement) -> dict[str, Any]:
     seen, decided = judgement.assessment, judgement.decision
     return {
         "at": from_number(judgement.at),
+        "after_oracle": judgement.after_oracle,
         "assessment": {
             "chosen": seen.chosen,
             "p_fail": from_number(seen.p_fail),
@@ -206,6 +207,7 @@ def _judged(kept: Mapping[str, Any]) -> Judgement:
     seen, decided = to_mapping(kept["assessment"], "assessment"), to_mapping(kept["decision"], "decision")
     return Judgement(
         at=to_number(kept["at"], "at"),
+        after_oracle=bool(kept["after_oracle"]),
         assessment=Assessment(
             chosen=seen["chosen"],
             p_fail=to_number(seen["p_fail"], "p_fail"),

@@ -44,11 +44,19 @@ class CallRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """One moment at which the rule was asked; `at` is seconds from the start."""
+    """One moment at which the rule was asked.
+
+    Attributes:
+        at: seconds from the start.
+        assessment: what the router said.
+        decision: what the rule made of it.
+        after_oracle: whether an oracle that a verdict had asked for had answered or failed by then.
+    """
 
     at: float
     assessment: Assessment
     decision: Decision
+    after_oracle: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -243,7 +243,7 @@ ESCALATED = trace_of(
     call(2, "o", said("3", 1.0, 5), asked_at=0.5, ended_at=1.0),
     judgements=(
         judged(0.5, Verdict.ESCALATE, chosen=0, p_fail=0.5, oracle="o"),
-        judged(1.0, Verdict.ACCEPT, chosen=2, p_fail=0.125),
+        replace(judged(1.0, Verdict.ACCEPT, chosen=2, p_fail=0.125), after_oracle=True),
     ),
     answered=2,
 )
@@ -318,40 +318,23 @@ class TestRoutingRecord:
 
 
 class TestRoutingJudgement:
-    def test_is_the_escalation_where_the_oracle_then_failed(self) -> None:
+    def test_is_the_last_word_before_an_oracle_spoke(self) -> None:
         trace = trace_of(
-            call(0, "a", said("1")),
-            call(1, "o", Failure(kind="E"), asked_at=0.5, ended_at=0.5),
             judgements=(
                 judged(0.25, Verdict.WAIT, chosen=0),
                 judged(0.5, Verdict.ESCALATE, chosen=0, oracle="o"),
-                judged(0.5, Verdict.ACCEPT, chosen=0),
+                replace(judged(0.75, Verdict.ACCEPT, chosen=0), after_oracle=True),
             ),
         )
         assert routing_judgement(trace) == trace.judgements[1]
 
-    def test_is_the_escalation_where_an_early_oracle_failed_after_it(self) -> None:
-        trace = trace_of(
-            call(0, "a", said("1")),
-            call(1, "o", Failure(kind="E"), purpose="speculation", asked_at=0.25, ended_at=0.75),
-            judgements=(
-                judged(0.5, Verdict.ESCALATE, chosen=0, oracle="o"),
-                judged(0.75, Verdict.ACCEPT, chosen=0),
-            ),
+    def test_is_none_where_the_rule_was_asked_only_afterwards(self) -> None:
+        assert (
+            routing_judgement(
+                trace_of(judgements=(replace(judged(1, Verdict.ACCEPT, chosen=0), after_oracle=True),))
+            )
+            is None
         )
-        assert routing_judgement(trace) == trace.judgements[0]
-
-    def test_is_the_last_word_where_an_early_oracle_was_not_needed(self) -> None:
-        trace = trace_of(
-            call(0, "a", said("1"), ended_at=0.25),
-            call(1, "b", said("1"), ended_at=0.75),
-            call(2, "o", state="cancelled", purpose="speculation", asked_at=0.25, ended_at=0.75),
-            judgements=(
-                judged(0.25, Verdict.ESCALATE, chosen=0, oracle="o"),
-                judged(0.75, Verdict.ACCEPT, chosen=0),
-            ),
-        )
-        assert routing_judgement(trace) == trace.judgements[1]
 
 
 class TestFiles:
@@ -379,7 +362,7 @@ class TestFiles:
         path.write_bytes(b"".join(self.LINES) + b'{"id": 3, "que')
         loaded: list[int] = []
         with pytest.raises(TraceError, match=r"cut\.jsonl, line 3") as caught:
-            load(path, loaded)
+            loaded.extend(record["id"] for record in read_records(path))
         assert (loaded, caught.value.path, caught.value.line) == ([1, 2], str(path), 3)
 
     def test_of_a_gzip_file_cut_in_the_middle_too(self, tmp_path: Path) -> None:
@@ -390,7 +373,7 @@ class TestFiles:
         path.write_bytes(whole[:200])
         loaded: list[int] = []
         with pytest.raises(TraceError, match=r"line 3.*cut off") as caught:
-            load(path, loaded)
+            loaded.extend(record["id"] for record in read_records(path))
         assert (loaded, caught.value.line) == ([1, 2], 3)
 
     def test_collecting_reads_on_behind_a_bad_line(self, tmp_path: Path) -> None:
@@ -449,12 +432,6 @@ class TestFiles:
     def test_another_way_with_errors_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="'ignore'"):
             read_records(tmp_path, errors="ignore")  # type: ignore[arg-type]
-
-
-def load(path: Path, loaded: list[int]) -> None:
-    """Add the records' ids to `loaded`, one by one, so that those before an error are seen."""
-    for record in read_records(path):
-        loaded.append(record["id"])
 
 
 class TestQueries:
