@@ -13,7 +13,7 @@ from pyramid_core.text.final import (
     plainly_number,
 )
 from pyramid_core.text.lazy import lazy
-from pyramid_core.text.marks import EXTRACTION_CHARS, Marks
+from pyramid_core.text.marks import EXTRACTION_CHARS, Marks, first_sentence
 from pyramid_core.text.normal import field_form, float_form, literal_form, number_form, text_form, value_form
 from pyramid_core.text.reading import Reading
 from pyramid_core.text.words import (
@@ -40,6 +40,7 @@ __all__ = [
     "doubts",
     "equations_of",
     "field_form",
+    "first_sentence",
     "float_form",
     "is_clipped",
     "json_object",

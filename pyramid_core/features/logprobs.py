@@ -1,0 +1,312 @@
+"""Token log-probabilities, the family that the paper's AnytimeRouter puts first.
+
+All values are in nats, probabilities from 0 to 1. Scales differ by model (some endpoints give them after top-p, so
+that many are exactly 0), so differences between members carry more than levels do. A mean token probability that a
+source gives alone feeds the `mean_prob` features and no others. Impossible tokens count as `FLOOR`.
+
+Sources: avg_logprob and min_prob as in the paper, after Malinin & Gales, Uncertainty estimation in autoregressive
+structured prediction (2021), and Manakul et al., SelfCheckGPT (2023); margin after Scheffer et al. (2001).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from pyramid_core.equivalence import Voice
+from pyramid_core.features.view import (
+    NAN,
+    ClassView,
+    View,
+    features_of,
+    highest,
+    known,
+    lead,
+    lowest,
+    mean,
+    spread,
+)
+from pyramid_core.text import first_sentence
+
+FLOOR = -100.0
+"""The lowest log-probability that is told apart."""
+
+SPAN_TOKENS = 80
+"""How far from an answer's end its final answer is looked for, in tokens."""
+
+
+def avg_logprob(view: View) -> float:
+    """Mean over the members of each answer's mean token log-probability."""
+    return mean(_each(view, view.voices, "average", _average))
+
+
+def avg_logprob_max(view: View) -> float:
+    """The mean token log-probability of the surest member."""
+    return highest(_each(view, view.voices, "average", _average))
+
+
+def avg_logprob_spread(view: View) -> float:
+    """How far the members' mean token log-probabilities lie apart."""
+    return spread(_each(view, view.voices, "average", _average))
+
+
+def avg_logprob_chosen(view: View) -> float:
+    """The mean token log-probability of the surest member of the largest class."""
+    return highest(_each(view, view.chosen, "average", _average))
+
+
+def min_logprob(view: View) -> float:
+    """Mean over the members of each answer's least likely token."""
+    return mean(_each(view, view.voices, "least", _least))
+
+
+def min_logprob_chosen(view: View) -> float:
+    """The least likely token of the member of the largest class whose least likely token is likeliest."""
+    return highest(_each(view, view.chosen, "least", _least))
+
+
+def min_prob(view: View) -> float:
+    """The paper's min_prob: probability of the least likely token of all answers."""
+    least = _each(view, view.voices, "least", _least)
+    return math.exp(min(least)) if least else NAN
+
+
+def sum_logprob_chosen(view: View) -> float:
+    """Log-probability of a whole answer, of the likeliest in the largest class."""
+    return highest(_each(view, view.chosen, "sum", _sum))
+
+
+def span_logprob(view: View) -> float:
+    """Mean over the members of the mean token log-probability of the final answer alone."""
+    return mean(_each(view, view.voices, "span", _span_average))
+
+
+def span_logprob_chosen(view: View) -> float:
+    """The mean token log-probability of the final answer alone, of the surest member of the largest class."""
+    return highest(_each(view, view.chosen, "span", _span_average))
+
+
+def span_min_logprob_chosen(view: View) -> float:
+    """The least likely token of the final answer alone, of the surest member of the largest class."""
+    return highest(_each(view, view.chosen, "span least", _span_least))
+
+
+def top_entropy(view: View) -> float:
+    """Mean over members and tokens of the entropy of the top alternatives, renormalised; in nats. Dear: reads them all."""
+    return mean(_each(view, view.voices, "entropy", _top_entropy))
+
+
+def top_margin(view: View) -> float:
+    """Mean over members and tokens of the likeliest alternative's probability minus the second's."""
+    return mean(_each(view, view.voices, "margin", _top_margin))
+
+
+def mean_prob(view: View) -> float:
+    """Mean over the members of the mean token probability, where a source gives only that."""
+    return mean(_mean_probs(view.voices))
+
+
+def mean_prob_spread(view: View) -> float:
+    """How far the members' mean token probabilities lie apart."""
+    return spread(_mean_probs(view.voices))
+
+
+def mean_prob_chosen(view: View) -> float:
+    """The highest mean token probability in the largest class."""
+    return highest(_mean_probs(view.chosen))
+
+
+def class_avg_logprob(seen: ClassView) -> float:
+    """The mean token log-probability of the surest member of the class."""
+    return highest(_each(seen.view, seen.own, "average", _average))
+
+
+def class_avg_logprob_mean(seen: ClassView) -> float:
+    """Mean over the class of each answer's mean token log-probability."""
+    return mean(_each(seen.view, seen.own, "average", _average))
+
+
+def class_avg_logprob_lead(seen: ClassView) -> float:
+    """The surest member of the class against the surest outside it, by mean token log-probability."""
+    return lead(
+        _each(seen.view, seen.own, "average", _average), _each(seen.view, seen.others, "average", _average)
+    )
+
+
+def class_min_logprob(seen: ClassView) -> float:
+    """The likeliest, among the class, of the answers' least likely tokens."""
+    return highest(_each(seen.view, seen.own, "least", _least))
+
+
+def class_min_logprob_lead(seen: ClassView) -> float:
+    """`class_min_logprob` minus the same of the answers outside the class."""
+    return lead(_each(seen.view, seen.own, "least", _least), _each(seen.view, seen.others, "least", _least))
+
+
+def class_sum_logprob(seen: ClassView) -> float:
+    """Log-probability of a whole answer, of the likeliest in the class."""
+    return highest(_each(seen.view, seen.own, "sum", _sum))
+
+
+def class_span_logprob(seen: ClassView) -> float:
+    """The mean token log-probability of the final answer alone, of the surest member of the class."""
+    return highest(_each(seen.view, seen.own, "span", _span_average))
+
+
+def class_span_min_logprob(seen: ClassView) -> float:
+    """The likeliest, among the class, of the final answers' least likely tokens."""
+    return highest(_each(seen.view, seen.own, "span least", _span_least))
+
+
+def class_mean_prob(seen: ClassView) -> float:
+    """The highest mean token probability in the class, where a source gives only that."""
+    return highest(_mean_probs(seen.own))
+
+
+def class_mean_prob_lead(seen: ClassView) -> float:
+    """The highest mean token probability in the class minus the highest outside it."""
+    return lead(_mean_probs(seen.own), _mean_probs(seen.others))
+
+
+def class_mean_prob_min(seen: ClassView) -> float:
+    """The lowest mean token probability in the class."""
+    return lowest(_mean_probs(seen.own))
+
+
+def answer_tokens(voice: Voice) -> tuple[int, int] | None:
+    """The tokens [start, end) of the final answer: as the source gives them, else by its marked span's text.
+
+    The span is looked for among the last `SPAN_TOKENS` tokens, whose texts must spell the end of the answer. A short
+    answer without marks is its own final answer. None where it cannot be told.
+    """
+    answer = voice.answer
+    if answer.answer_span is not None:
+        return answer.answer_span
+    texts, text = answer.token_texts, answer.text
+    if not texts or answer.logprobs is None or len(texts) != len(answer.logprobs):
+        return None
+    span = next(iter(voice.reading.marks), "" if len(text) > 40 else text)
+    span = first_sentence(span).strip()
+    first = text.rfind(span) if span else -1
+    if first < 0:
+        return None
+    last, at, end = first + len(span), len(text), len(texts)
+    for token in range(len(texts) - 1, max(-1, len(texts) - 1 - SPAN_TOKENS), -1):
+        at -= len(texts[token])
+        if at < 0 or not text.startswith(texts[token], at):
+            return None
+        if at >= last:
+            end = token
+        if at <= first:
+            return token, end
+    return None
+
+
+def _each(view: View, voices: Sequence[Voice], name: str, statistic: Callable[[Voice], float]) -> list[float]:
+    """A statistic of each answer that has it, computed once an answer."""
+    cache = view.logprobs
+    found = []
+    for voice in voices:
+        key = (name, voice.call)
+        if key not in cache:
+            cache[key] = statistic(voice)
+        value = cache[key]
+        if math.isfinite(value):
+            found.append(value)
+    return found
+
+
+def _average(voice: Voice) -> float:
+    values = voice.answer.logprobs
+    return max(sum(values) / len(values), FLOOR) if values else NAN
+
+
+def _least(voice: Voice) -> float:
+    return max(min(values), FLOOR) if (values := voice.answer.logprobs) else NAN
+
+
+def _sum(voice: Voice) -> float:
+    return max(sum(values), 100 * FLOOR) if (values := voice.answer.logprobs) else NAN
+
+
+def _span(voice: Voice) -> Sequence[float]:
+    if not voice.answer.logprobs:
+        return ()
+    span = answer_tokens(voice)
+    return voice.answer.logprobs[span[0] : span[1]] if span else ()
+
+
+def _span_average(voice: Voice) -> float:
+    values = _span(voice)
+    return max(sum(values) / len(values), FLOOR) if values else NAN
+
+
+def _span_least(voice: Voice) -> float:
+    values = _span(voice)
+    return max(min(values), FLOOR) if values else NAN
+
+
+def _top_entropy(voice: Voice) -> float:
+    total, count = 0.0, 0
+    for alternatives in voice.answer.top_logprobs or ():
+        weights = [math.exp(logprob) for _, logprob in alternatives]
+        mass = sum(weights)
+        if mass > 0:
+            total -= sum(weight / mass * math.log(weight / mass) for weight in weights if weight > 0)
+            count += 1
+    return total / count if count else NAN
+
+
+def _top_margin(voice: Voice) -> float:
+    total, count = 0.0, 0
+    for alternatives in voice.answer.top_logprobs or ():
+        if len(alternatives) > 1:
+            first, second = sorted((logprob for _, logprob in alternatives), reverse=True)[:2]
+            total += math.exp(first) - math.exp(second)
+            count += 1
+    return total / count if count else NAN
+
+
+def _mean_probs(voices: Sequence[Voice]) -> list[float]:
+    return known(voice.answer.mean_prob for voice in voices)
+
+
+QUERY = features_of(
+    "logprob",
+    "query",
+    (
+        avg_logprob,
+        avg_logprob_max,
+        avg_logprob_spread,
+        avg_logprob_chosen,
+        min_logprob,
+        min_logprob_chosen,
+        min_prob,
+        sum_logprob_chosen,
+        span_logprob,
+        span_logprob_chosen,
+        span_min_logprob_chosen,
+        top_entropy,
+        top_margin,
+        mean_prob,
+        mean_prob_spread,
+        mean_prob_chosen,
+    ),
+)
+CLASS = features_of(
+    "logprob",
+    "class",
+    (
+        class_avg_logprob,
+        class_avg_logprob_mean,
+        class_avg_logprob_lead,
+        class_min_logprob,
+        class_min_logprob_lead,
+        class_sum_logprob,
+        class_span_logprob,
+        class_span_min_logprob,
+        class_mean_prob,
+        class_mean_prob_lead,
+        class_mean_prob_min,
+    ),
+)

@@ -1,0 +1,90 @@
+"""The query: what can be said before anybody has answered, from its words alone.
+
+Nothing here is about its topic; that belongs to routers trained on the user's own traffic.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pyramid_core.equivalence import options_listed
+from pyramid_core.features.view import View, features_of
+from pyramid_core.text import asks_number, looks_like_code
+
+_QUESTION_WORD = re.compile(
+    r"\b(how many|how much|how|why|who|whom|whose|when|where|which|what)\b", re.IGNORECASE
+)
+_CODES = {"who": 1, "whom": 1, "whose": 1, "when": 2, "where": 3, "what": 4, "which": 5, "why": 6, "how": 7}
+
+
+def query_length(view: View) -> float:
+    """Length of the question in characters."""
+    return float(len(view.observation.query.text))
+
+
+def query_words(view: View) -> float:
+    """How many different words the question has."""
+    return float(len(view.question.words))
+
+
+def query_numbers(view: View) -> float:
+    """How many different numbers the question has."""
+    return float(len(view.question.numbers))
+
+
+def query_sentences(view: View) -> float:
+    """How many sentences the question has, by its full stops, question and exclamation marks."""
+    text = view.question.clipped
+    return float(text.count(". ") + text.count("?") + text.count("!") + text.endswith("."))
+
+
+def query_options(view: View) -> float:
+    """How many options the question lists; 0 where it is not multiple choice."""
+    return float(len(options_listed(view.observation)))
+
+
+def query_code(view: View) -> float:
+    """1 where the question contains code, 0 where not."""
+    return float(looks_like_code(view.question.clipped))
+
+
+def query_type(view: View) -> float:
+    """The last question word: 0 none, 1 who, 2 when, 3 where, 4 what, 5 which, 6 why, 7 how, 8 how many or how much."""
+    words = _QUESTION_WORD.findall(view.question.text[-400:])
+    if not words:
+        return 0.0
+    word = words[-1].lower()
+    return float(_CODES.get(word, 8))
+
+
+def query_asks_number(view: View) -> float:
+    """1 where the question asks for a number, by its words, 0 where not."""
+    return float(asks_number(view.question.text[-2_000:]))
+
+
+def query_turns(view: View) -> float:
+    """How many messages the conversation has; 1 where there is only the question."""
+    return float(max(1, len(view.observation.query.messages)))
+
+
+def query_tools(view: View) -> float:
+    """How many tools are on offer."""
+    return float(len(view.observation.query.tools))
+
+
+QUERY = features_of(
+    "query",
+    "query",
+    (
+        query_length,
+        query_words,
+        query_numbers,
+        query_sentences,
+        query_options,
+        query_code,
+        query_type,
+        query_asks_number,
+        query_turns,
+        query_tools,
+    ),
+)

@@ -1,0 +1,239 @@
+"""Text: how alike the answers are, how much of the question they use, and what their steps have in common.
+
+Cheap lexical stand-ins for embeddings: overlap of words and numbers, edit similarity of the final answers alone.
+Two worked answers may share every word and differ in the last number, so equivalence of final answers comes first
+(`agreement`), and this family says how the answers were reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from rapidfuzz import fuzz
+
+from pyramid_core.features.view import (
+    NAN,
+    ClassView,
+    View,
+    deviation,
+    features_of,
+    highest,
+    known,
+    lowest,
+    mean,
+    overlap,
+)
+from pyramid_core.text import Reading
+
+KEY_CHARS = 400
+"""Final answers are compared by this many characters of their normal forms."""
+
+RATIO_CHARS = 1_000
+"""Whole texts are compared letter by letter over this many characters from their end."""
+
+
+def answer_similarity(view: View) -> float:
+    """Mean overlap of the answers' words over all pairs, 0 to 1."""
+    return mean(view.overlaps)
+
+
+def answer_similarity_min(view: View) -> float:
+    """The least overlap of words between two answers."""
+    return lowest(view.overlaps)
+
+
+def answer_similarity_spread(view: View) -> float:
+    """Standard deviation of the overlaps of words over all pairs; needs three answers."""
+    return deviation(view.overlaps)
+
+
+def text_ratio(view: View) -> float:
+    """Mean normalised Indel similarity of the texts' last `RATIO_CHARS` characters over all pairs, 0 to 1."""
+    return mean(
+        [
+            fuzz.ratio(one.text[-RATIO_CHARS:], other.text[-RATIO_CHARS:]) / 100.0
+            for one, other in combinations(view.written, 2)
+        ]
+    )
+
+
+def final_similarity(view: View) -> float:
+    """Mean Indel similarity of the final answers' normal forms over all pairs of voters, 1 within a class."""
+    keys = [(found.key or "")[:KEY_CHARS] for found in view.classes for _ in found.calls]
+    return mean(
+        [1.0 if one is other else fuzz.ratio(one, other) / 100.0 for one, other in combinations(keys, 2)]
+    )
+
+
+def question_similarity(view: View) -> float:
+    """Mean overlap of an answer's words with the question's, 0 to 1."""
+    asked = view.question.words
+    return mean(known(overlap(reading.words, asked) for reading in view.written))
+
+
+def question_numbers_used(view: View) -> float:
+    """Mean share of the question's numbers that an answer mentions, 0 to 1; NaN where it has none."""
+    return mean(_used(view, view.written))
+
+
+def question_numbers_used_chosen(view: View) -> float:
+    """The largest share of the question's numbers that an answer of the largest class mentions."""
+    return highest(_used(view, [voice.reading for voice in view.chosen if voice.reading.text]))
+
+
+def numbers_shared(view: View) -> float:
+    """Mean overlap of the numbers in the answers' steps over all pairs, 0 to 1."""
+    return mean(known(overlap(one.numbers, other.numbers) for one, other in combinations(view.written, 2)))
+
+
+def names_shared(view: View) -> float:
+    """Mean overlap of the capitalised words in the answers over all pairs, 0 to 1."""
+    return mean(known(overlap(one.names, other.names) for one, other in combinations(view.written, 2)))
+
+
+def equations_wrong(view: View) -> float:
+    """Mean number of wrong equations ("3 * 8 = 25") in the answers of the largest class; NaN where none is written."""
+    return _wrong([voice.reading for voice in view.chosen])
+
+
+def final_in_steps(view: View) -> float:
+    """Share of the answers outside the largest class whose text mentions that class's final number; NaN for others."""
+    return _supported(view, view.classes[0].key, view.chosen) if view.classes else NAN
+
+
+def class_answer_similarity(seen: ClassView) -> float:
+    """The largest overlap of words between an answer of the class and one outside it."""
+    return highest([overlap(one.words, other.words) for one in seen.written for other in seen.others_written])
+
+
+def class_question_similarity(seen: ClassView) -> float:
+    """Mean overlap of the class's words with the question's."""
+    asked = seen.view.question.words
+    return mean(known(overlap(reading.words, asked) for reading in seen.written))
+
+
+def class_question_numbers_used(seen: ClassView) -> float:
+    """The largest share of the question's numbers that one of the class's answers mentions."""
+    return highest(_used(seen.view, seen.written))
+
+
+def class_final_similarity(seen: ClassView) -> float:
+    """Mean Indel similarity of the class's final answer with the other classes', by votes; NaN without others."""
+    own = (seen.answer_class.key or "")[:KEY_CHARS]
+    total = votes = 0.0
+    for found in seen.view.classes:
+        if found is not seen.answer_class:
+            total += found.votes * fuzz.ratio(own, (found.key or "")[:KEY_CHARS]) / 100.0
+            votes += found.votes
+    return total / votes if votes else NAN
+
+
+def class_equations_wrong(seen: ClassView) -> float:
+    """Mean number of wrong equations in the class's answers; NaN where none is written."""
+    return _wrong(seen.written)
+
+
+def class_equations(seen: ClassView) -> float:
+    """Mean number of equations that the class's answers write."""
+    return mean([reading.equations[0] for reading in seen.written])
+
+
+def class_final_in_steps(seen: ClassView) -> float:
+    """Share of the answers outside the class whose text mentions its final number; NaN for other kinds."""
+    return _supported(seen.view, seen.answer_class.key, seen.own)
+
+
+def class_final_in_question(seen: ClassView) -> float:
+    """1 where the class's final answer stands in the question itself, 0 where not."""
+    key = seen.answer_class.key
+    if not key:
+        return NAN
+    number = _number(seen.view, key)
+    if number is not None:
+        return float(number in seen.view.question.numbers)
+    return float(key[:KEY_CHARS] in seen.view.question.clipped.lower())
+
+
+def class_final_size(seen: ClassView) -> float:
+    """The final answer's size: a number's value (cut at a million), else the length of its normal form."""
+    key = seen.answer_class.key
+    if not key:
+        return NAN
+    number = _number(seen.view, key)
+    return float(len(key)) if number is None else min(number, 1e6)
+
+
+def class_final_whole(seen: ClassView) -> float:
+    """1 where the final answer is a whole number, 0 where it is another number; NaN for other kinds."""
+    key = seen.answer_class.key
+    number = _number(seen.view, key) if key else None
+    return NAN if number is None else float(number == int(number))
+
+
+def _used(view: View, readings: Sequence[Reading]) -> list[float]:
+    asked = view.question.numbers
+    if not asked:
+        return []
+    return [len(asked & reading.numbers) / len(asked) for reading in readings]
+
+
+def _wrong(readings: Sequence[Reading]) -> float:
+    counts = [reading.equations for reading in readings]
+    if not any(written for written, _ in counts):
+        return NAN
+    return mean([wrong for _, wrong in counts])
+
+
+def _number(view: View, key: str) -> float | None:
+    """The size of the number that a key stands for, where the kind is one of numbers."""
+    if view.kind not in ("numeric", "exact", "literal"):
+        return None
+    try:
+        return abs(float(key)) if len(key) < 300 else None
+    except ValueError:
+        return None
+
+
+def _supported(view: View, key: str | None, own: Sequence[object]) -> float:
+    number = _number(view, key) if key else None
+    outside = [voice for voice in view.voices if voice not in own and voice.reading.text]
+    if number is None or not outside:
+        return NAN
+    return sum(number in voice.reading.numbers for voice in outside) / len(outside)
+
+
+QUERY = features_of(
+    "text",
+    "query",
+    (
+        answer_similarity,
+        answer_similarity_min,
+        answer_similarity_spread,
+        text_ratio,
+        final_similarity,
+        question_similarity,
+        question_numbers_used,
+        question_numbers_used_chosen,
+        numbers_shared,
+        names_shared,
+        equations_wrong,
+        final_in_steps,
+    ),
+)
+CLASS = features_of(
+    "text",
+    "class",
+    (
+        class_answer_similarity,
+        class_question_similarity,
+        class_question_numbers_used,
+        class_final_similarity,
+        class_equations_wrong,
+        class_equations,
+        class_final_in_steps,
+        class_final_in_question,
+        class_final_size,
+        class_final_whole,
+    ),
+)
