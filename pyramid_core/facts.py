@@ -146,7 +146,11 @@ class Facts:
         )
 
     def _failures(self) -> tuple[Failure, ...]:
-        return tuple(c.result for c in self.calls if c.role != "gather" and isinstance(c.result, Failure))
+        return tuple(
+            c.result
+            for c in self.calls
+            if c.role != "gather" and c.state == "done" and isinstance(c.result, Failure)
+        )
 
     def _judgement(self, assessment: Assessment, decision: Decision, now: float) -> Judgement:
         heard = any(c.role == "oracle" and c.heeded and c.state == "done" for c in self.calls)
