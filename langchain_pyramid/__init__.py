@@ -8,5 +8,6 @@ except ImportError as error:
     raise MissingExtra("langchain-core", "langchain") from error
 
 from langchain_pyramid.chat import ChatPyramid
+from langchain_pyramid.embedded import EmbeddedChat, embedded_chat_crowd, embedded_chat_oracle
 
-__all__ = ["ChatPyramid"]
+__all__ = ["ChatPyramid", "EmbeddedChat", "embedded_chat_crowd", "embedded_chat_oracle"]

@@ -18,13 +18,13 @@ from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import Runnable
 
-from langchain_pyramid.binding import Binding, Bound, bound
+from langchain_pyramid.binding import Binding, Bound, bound, models_in
 from langchain_pyramid.calls import Call, call_of
 from langchain_pyramid.messages import answer_of
 from langchain_pyramid.runs import ChildRun
 from pyramid_core.errors import ContractError
 from pyramid_core.prices import Price
-from pyramid_core.types import UNKNOWN_COST, Answer, Query, Token
+from pyramid_core.types import Answer, Query, Token
 
 _REMEMBERED = 8
 """Bindings that a member keeps ready: an agent binds the same tools at every step."""
@@ -51,7 +51,7 @@ class SyncChatMember:
         runnable: a chat model, wrapped or not.
         name: unique in the pyramid.
         role: crowd or oracle.
-        price: of its tokens; None: unknown.
+        price: of its tokens; None: as the model itself states it, else unknown.
     """
 
     def __init__(
@@ -140,8 +140,14 @@ class SyncChatMember:
         if self.role == "crowd" and asked.ready.parser is not None:
             _parse(message, asked.ready.parser, asked.child)
         answer = answer_of(message, text=text)
-        cost = UNKNOWN_COST if self.price is None else self.price.cost(answer.usage)
-        return replace(answer, cost=cost)
+        price = self.price or self._own_price()
+        return answer if price is None else replace(answer, cost=price.cost(answer.usage))
+
+    def _own_price(self) -> Price | None:
+        """The price that the model itself states, as the embedded ones do."""
+        model = next(models_in(self.runnable), None)
+        price = getattr(model, "price", None)
+        return price if isinstance(price, Price) else None
 
 
 class ChatMember(SyncChatMember):

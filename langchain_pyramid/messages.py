@@ -61,10 +61,18 @@ def answer_of(message: AIMessage, *, text: str | None = None) -> Answer:
             ),
         ),
         raw=message,
+        answer_span=_span(metadata.get("answer_span")),
         finish_reason=finish_of(metadata),
         usage=usage_of(message.usage_metadata),
         **logprobs,
     )
+
+
+def _span(found: Any) -> tuple[int, int] | None:
+    """[start, end) in tokens of the final answer, where a model knows it."""
+    if isinstance(found, Sequence) and len(found) == 2 and all(isinstance(place, int) for place in found):
+        return found[0], found[1]
+    return None
 
 
 def usage_of(usage: UsageMetadata | None) -> Usage | None:
