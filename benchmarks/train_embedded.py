@@ -10,9 +10,10 @@ loss is on the answer alone. Number embeddings start as Fourier features, so tha
 from the first step. The members are skewed: each sees a mixture of problems of its own, so that their mistakes differ
 and a vote gains something; everything is evaluated on the even mixture.
 
-Every 250 steps a checkpoint is written with its accuracy on problems of the split "tune", and `ship` takes the one
-whose accuracy comes closest to the model's target. Problems of the splits "router" and "test" are never looked at.
-Training stops early on purpose: these models are to make mistakes, the oracle a few and the members many.
+Every 250 steps a checkpoint is written with its accuracy on problems of the split "tune". Training ends with the first
+that reaches the model's target, on purpose: these models are to make mistakes, the oracle a few and the members many.
+Problems of the splits "router" and "test" are never looked at here. A training that was interrupted goes on from its
+last checkpoint; the checkpoints are kept, so a second `train` without `--folder` changes nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,12 +51,13 @@ class Recipe:
     Attributes:
         width, layers, heads: The transformer's shape.
         style: How its answers are written, a key of `STYLES`.
-        mixture: The problems it is trained on.
+        mixture: Most of the problems it is trained on.
+        even: The share of its training problems that come from the even mixture instead.
         steps: Optimiser steps in all.
         rate: Peak learning rate of AdamW.
         decay: The learning rate falls linearly to zero over this last share of the steps.
-        target: The accuracy on tune problems that its shipped checkpoint should come closest to.
-        seed: Of the initial weights; training problems are drawn from `1000 + seed`.
+        target: Training ends with the first checkpoint that has this accuracy on tune problems.
+        seed: Of the initial weights; training problems are drawn from `1000 + seed`, even ones from `2000 + seed`.
     """
 
     width: int
@@ -62,6 +65,7 @@ class Recipe:
     heads: int = 4
     style: str
     mixture: problems.Mixture = field(default_factory=problems.Mixture)
+    even: float = 0.0
     steps: int
     rate: float
     decay: float
@@ -69,24 +73,26 @@ class Recipe:
     seed: int
 
 
-def _skew(lengths: tuple[float, float, float, float], largest: int = problems.LARGEST, **kinds: float) -> problems.Mixture:
+def _skew(
+    lengths: tuple[float, float, float, float], largest: int = problems.LARGEST, **kinds: float
+) -> problems.Mixture:
     return problems.Mixture(kinds=kinds, lengths=lengths, largest=largest)
 
 
 RECIPES = {
     "tiny-add": Recipe(
-        width=40, layers=2, style="words", steps=4000, rate=0.003, decay=0.75, target=0.68, seed=1,
+        width=40, layers=2, style="words", steps=4000, rate=0.003, decay=0.75, target=0.66, seed=1,
         mixture=_skew((1, 1, 1, 1), add=1, subtract=1, times=0.3, split=0.3, bring=0.3, send=0.3),
     ),
     "tiny-short": Recipe(
-        width=40, layers=2, style="first", steps=4000, rate=0.003, decay=0.75, target=0.68, seed=2,
+        width=40, layers=2, style="first", steps=4000, rate=0.003, decay=0.75, target=0.66, seed=2,
         mixture=_skew((3, 3, 0.7, 0.3), add=1, subtract=1, times=1, split=1, bring=0.5, send=0.5),
     ),
     "tiny-times": Recipe(
-        width=40, layers=2, style="list", steps=4000, rate=0.003, decay=0.75, target=0.68, seed=3,
+        width=40, layers=2, style="list", steps=4000, rate=0.003, decay=0.75, target=0.66, seed=3, even=0.25,
         mixture=_skew((1, 1, 1, 1), 60, add=0.4, subtract=0.4, times=1, split=1, bring=0.7, send=0.7),
     ),
-    "oracle": Recipe(width=128, layers=3, style="equations", steps=4000, rate=0.002, decay=0.5, target=0.98, seed=4),
+    "oracle": Recipe(width=128, layers=3, style="equations", steps=4000, rate=0.002, decay=0.5, target=0.97, seed=4),
 }  # fmt: skip
 
 
@@ -152,7 +158,9 @@ class Net(nn.Module):
         super().__init__()
         self.embedding = nn.Parameter(_first_embedding(recipe.width))
         self.position = nn.Parameter(torch.randn(CONTEXT, recipe.width) * 0.3 * recipe.width**-0.5)
-        self.blocks = nn.ModuleList(Block(recipe.width, recipe.heads, recipe.layers) for _ in range(recipe.layers))
+        self.blocks = nn.ModuleList(
+            Block(recipe.width, recipe.heads, recipe.layers) for _ in range(recipe.layers)
+        )
         self.norm = nn.RMSNorm(recipe.width, eps=1e-5)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -180,6 +188,14 @@ def _first_embedding(width: int) -> Tensor:
 
 
 # Training
+
+
+def training_batches(recipe: Recipe) -> Iterator[list[problems.Problem]]:
+    skewed = problems.stream(1000 + recipe.seed, split="train", mixture=recipe.mixture)
+    even = problems.stream(2000 + recipe.seed, split="train")
+    share = round(recipe.even * BATCH)
+    while True:
+        yield [*islice(skewed, BATCH - share), *islice(even, share)]
 
 
 def batch_of(some: list[problems.Problem], style: str) -> tuple[Tensor, Tensor]:
@@ -231,16 +247,19 @@ def train(name: str, folder: Path) -> None:
     torch.manual_seed(recipe.seed)
     net = Net(recipe)
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01)
-    stream: Iterator[problems.Problem] = problems.stream(1000 + recipe.seed, split="train", mixture=recipe.mixture)
+    batches = training_batches(recipe)
     tune = problems.problems(TUNE_SEED, TUNE_SIZE, split="tune")
-    done = sorted(folder.glob(f"{name}-*.pt"))
     start = 0
-    if done:
-        state = torch.load(done[-1])
+    for path in checkpoints(name, folder):
+        state = torch.load(path)
+        start = state["step"]
+        if state["tune"] >= recipe.target:
+            print(f"{name}: already at its target after {start} steps", flush=True)
+            return
+    if start:
         net.load_state_dict(state["net"])
         optimiser.load_state_dict(state["optimiser"])
-        start = state["step"]
-        next(islice(stream, start * BATCH - 1, None))
+        next(islice(batches, start - 1, None))
     print(f"{name}: {sum(p.numel() for p in net.parameters())} parameters, from step {start}", flush=True)
     begun = time.process_time()
     losses = 0.0
@@ -248,7 +267,7 @@ def train(name: str, folder: Path) -> None:
         for group in optimiser.param_groups:
             group["lr"] = _rate(recipe, step)
         optimiser.zero_grad()
-        losses += _backward(net, list(islice(stream, BATCH)), recipe.style)
+        losses += _backward(net, next(batches), recipe.style)
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         if (step + 1) % EVERY == 0:
@@ -259,8 +278,72 @@ def train(name: str, folder: Path) -> None:
                 flush=True,
             )
             losses = 0.0
-            state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1, "tune": right}
+            state = {
+                "net": net.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "step": step + 1,
+                "tune": right,
+            }
             torch.save(state, folder / f"{name}-{step + 1:05d}.pt")
+            if right >= recipe.target:
+                return
+
+
+def checkpoints(name: str, folder: Path) -> list[Path]:
+    """A model's checkpoints in order of their steps."""
+    return sorted(folder.glob(f"{name}-?????.pt"))
+
+
+# Shipping
+
+
+def ship(name: str, folder: Path) -> list[dict[str, Any]]:
+    """Write a model's weights as float16 into the package; return reference values of these very weights."""
+    recipe = RECIPES[name]
+    states = (torch.load(path) for path in checkpoints(name, folder))
+    state = next((state for state in states if state["tune"] >= recipe.target), None)
+    if state is None:
+        raise SystemExit(f"{name} has no checkpoint with a tune accuracy of {recipe.target}: train it first")
+    tensors = {key: value.numpy().astype("<f2") for key, value in state["net"].items()}
+    metadata = {
+        "heads": str(recipe.heads),
+        "style": recipe.style,
+        "steps": str(state["step"]),
+        "tune_exact": f"{state['tune']:.3f}",
+        "vocabulary": tokenizer.FINGERPRINT,
+    }
+    path = WEIGHTS / f"{name}.safetensors"
+    path.write_bytes(safetensors(tensors, metadata))
+    print(f"{name}: step {state['step']}, tune {state['tune']:.3f}, {path.stat().st_size} bytes")
+    net = Net(recipe)
+    net.load_state_dict({key: torch.from_numpy(value.astype("<f4")) for key, value in tensors.items()})
+    return [reference(net, recipe, problem) for problem in problems.problems(2, 5, split="tune")]
+
+
+def safetensors(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
+    """The content of a safetensors file; see `pyramid_core.embedded.weights` for the format."""
+    header: dict[str, Any] = {"__metadata__": metadata}
+    at = 0
+    for name, tensor in tensors.items():
+        header[name] = {"dtype": "F16", "shape": tensor.shape, "data_offsets": [at, at := at + tensor.nbytes]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + b"".join(tensor.tobytes() for tensor in tensors.values())
+
+
+@torch.no_grad()
+def reference(net: Net, recipe: Recipe, problem: problems.Problem) -> dict[str, Any]:
+    """PyTorch's log-probability of every token after the first, and its ten likeliest next tokens at the end."""
+    answer = STYLES[recipe.style](problem.work, problem.answer)
+    tokens = [*tokenizer.encode(problem.question), tokenizer.ANSWER, *tokenizer.encode(answer)]
+    logprobs = net.logits(net(torch.tensor([tokens])))[0].double().log_softmax(-1)
+    values, best = logprobs[-1].topk(10)
+    return {
+        "tokens": tokens,
+        "logprobs": logprobs[torch.arange(len(tokens) - 1), tokens[1:]].tolist(),
+        "next_tokens": best.tolist(),
+        "next_logprobs": values.tolist(),
+    }
 
 
 def main() -> None:
@@ -268,9 +351,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=("train", "ship"))
     parser.add_argument("which", nargs="?", default="all", help="a model's name, members or all")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".cache" / "embedded", help="of the checkpoints")
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / ".cache" / "embedded", help="of the checkpoints"
+    )
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
+    if options.what == "ship":
+        WEIGHTS.mkdir(exist_ok=True)
+        references = {name: ship(name, options.folder) for name in RECIPES}
+        REFERENCE.write_text(json.dumps(references) + "\n")
+        return
     groups = {"all": list(RECIPES), "members": [name for name in RECIPES if name != "oracle"]}
     for name in groups.get(options.which, [options.which]):
         train(name, options.folder)

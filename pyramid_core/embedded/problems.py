@@ -27,7 +27,11 @@ THINGS = (
 )  # fmt: skip
 CONTAINERS = ("bags", "boxes", "jars", "packs")
 
-OPENINGS = ("{name} has {n} {things}.", "{name} starts with {n} {things}.", "There are {n} {things} in the house of {name}.")
+OPENINGS = (
+    "{name} has {n} {things}.",
+    "{name} starts with {n} {things}.",
+    "There are {n} {things} in the house of {name}.",
+)
 CLOSINGS = (
     "How many {things} does {name} have now?",
     "How many {things} does {she} have in the end?",
@@ -128,7 +132,9 @@ def split_of(question: str) -> str:
     return next(name for name, end in zip(SPLITS, _SPLIT_ENDS, strict=True) if first < end)
 
 
-def problems(seed: int, n: int, *, split: str = "test", mixture: Mixture | None = None) -> tuple[Problem, ...]:
+def problems(
+    seed: int, n: int, *, split: str = "test", mixture: Mixture | None = None
+) -> tuple[Problem, ...]:
     """Draw `n` distinct problems of one split; the same arguments always give the same problems.
 
     Args:

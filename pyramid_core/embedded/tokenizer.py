@@ -10,8 +10,10 @@ lone surrogate, which it cannot, becomes a question mark.
 from __future__ import annotations
 
 import codecs
+import hashlib
 import re
 from collections.abc import Iterable
+from itertools import zip_longest
 
 from pyramid_core.embedded import problems
 
@@ -43,6 +45,9 @@ _NUMBERS = tuple(str(n) for n in range(problems.LARGEST + 1))
 _TEXTS = (*_NUMBERS, *_MARKS, *WORDS)
 _IDS = {text: _FIRST_NUMBER + i for i, text in enumerate(_TEXTS)}
 
+FINGERPRINT = hashlib.sha256("\n".join(_TEXTS).encode()).hexdigest()
+"""Identifies the vocabulary; weights are of use with the one they were trained with alone."""
+
 
 def number_token(number: int) -> int:
     """The token of a number in 0..120."""
@@ -54,21 +59,36 @@ def encode(text: str) -> list[int]:
     tokens: list[int] = []
     chunks = _CHUNK.findall(text)
     spaced = True  # whether a word token here would be decoded with exactly the space that the text has
-    i = 0
-    while i < len(chunks):
-        chunk = chunks[i]
-        after = chunks[i + 1] if i + 1 < len(chunks) else ""
+    for chunk, after in zip_longest(chunks, chunks[1:], fillvalue=""):
         known = _IDS.get(chunk)
         if known is not None and (spaced or chunk in _MARKS):
             tokens.append(known)
             spaced = False
-        elif chunk == " " and not spaced and _IDS.get(after, 0) >= _FIRST_NUMBER and after not in _MARKS:
+        elif chunk == " " and not spaced and after in _IDS and after not in _MARKS:
             spaced = True
         else:
             tokens.extend(_FIRST_BYTE + byte for byte in chunk.encode("utf-8", "replace"))
             spaced = True
-        i += 1
     return tokens
+
+
+def shown(token: int, *, after: int = ANSWER) -> str:
+    """The text of one token where it follows the token `after`, with the space that it implies.
+
+    Special tokens are shown as `<pad>`, `<end>` and `<answer>`, bytes that are no character of their own as `<0xE2>`.
+    """
+    if token < _FIRST_BYTE:
+        return ("<pad>", "<end>", "<answer>")[token]
+    if token < _FIRST_NUMBER:
+        byte = token - _FIRST_BYTE
+        return chr(byte) if byte < 128 else f"<0x{byte:02X}>"
+    spaced = after >= _FIRST_NUMBER and not _FIRST_MARK <= token < _FIRST_WORD
+    return " " + _TEXTS[token - _FIRST_NUMBER] if spaced else _TEXTS[token - _FIRST_NUMBER]
+
+
+def is_number(token: int) -> bool:
+    """Whether a token stands for a number in 0..120."""
+    return _FIRST_NUMBER <= token < _FIRST_MARK
 
 
 class Decoder:
@@ -76,19 +96,15 @@ class Decoder:
 
     def __init__(self) -> None:
         self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
-        self._after_text = False
+        self._last = ANSWER
 
     def feed(self, token: int) -> str:
         """The text that this token adds; empty for special tokens and unfinished characters."""
+        after, self._last = self._last, token
         if _FIRST_BYTE <= token < _FIRST_NUMBER:
-            self._after_text = False
             return self._bytes.decode(bytes([token - _FIRST_BYTE]))
         rest = self.finish()
-        if token < _FIRST_BYTE:
-            return rest
-        space = " " if self._after_text and not _FIRST_MARK <= token < _FIRST_WORD else ""
-        self._after_text = True
-        return rest + space + _TEXTS[token - _FIRST_NUMBER]
+        return rest if token < _FIRST_BYTE else rest + shown(token, after=after)
 
     def finish(self) -> str:
         """What an unfinished character leaves behind: a replacement character, or nothing."""
