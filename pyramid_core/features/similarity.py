@@ -29,7 +29,7 @@ from pyramid_core.text import Reading
 KEY_CHARS = 400
 """Final answers are compared by this many characters of their normal forms."""
 
-RATIO_CHARS = 1_000
+RATIO_CHARS = 256
 """Whole texts are compared letter by letter over this many characters from their end."""
 
 
@@ -149,7 +149,7 @@ def class_final_in_question(seen: ClassView) -> float:
     key = seen.answer_class.key
     if not key:
         return NAN
-    number = _number(seen.view, key)
+    number = _shown(seen.view, key)
     if number is not None:
         return float(number in seen.view.question.numbers)
     return float(key[:KEY_CHARS] in seen.view.question.clipped.lower())
@@ -195,8 +195,14 @@ def _number(view: View, key: str) -> float | None:
         return None
 
 
+def _shown(view: View, key: str) -> str | None:
+    """A number's key as `Reading.numbers` has it, without its sign; None for other keys."""
+    number = _number(view, key)
+    return None if number is None else key.removeprefix("-")
+
+
 def _supported(view: View, key: str | None, own: Sequence[object]) -> float:
-    number = _number(view, key) if key else None
+    number = _shown(view, key) if key else None
     outside = [voice for voice in view.voices if voice not in own and voice.reading.text]
     if number is None or not outside:
         return NAN

@@ -84,7 +84,7 @@ class Reading:
         return words.words_of(self.clipped)
 
     @lazy
-    def numbers(self) -> frozenset[float]:
+    def numbers(self) -> frozenset[str]:
         """Its different numbers."""
         return words.numbers_of(self.clipped)
 

@@ -12,11 +12,14 @@ from itertools import pairwise
 FEATURE_CHARS = 4_000
 """Features read this many characters from each end of a text."""
 
-_NUMBER = re.compile(r"\d++(?:,\d{3})*+(?:\.\d++)?+")
-_LEFT = re.compile(
-    r"(-?\d[\d,]*+(?:\.\d++)?+)%?\s?([-+*/x×÷−])\s?[$€£]?(\d[\d,]*+(?:\.\d++)?+)\s?[a-z%]{0,12}\s?\Z"
-)
-_RIGHT = re.compile(r"\s?[$€£]?(-?\d[\d,]*+(?:\.\d++)?+)(?![\d/*+x×÷])(?!\s?[-+*/x×÷−]\s?[$€£(]?\d)")
+STATED_CHARS = 400
+"""A confidence is looked for in this many characters, from the end."""
+
+_DIGITS_ONLY = bytes(code if chr(code) in "0123456789." else 32 for code in range(256))
+_NO_NUMBER = frozenset(("",))
+_CHAIN = re.compile(r"\s?+((?:%?[\d.,]*\d[$€£]?\s?[-+*/x×÷−]\s?){1,12}%?[\d.,]*\d)[$€£\s]*+(.?)", re.DOTALL)
+_TERM = re.compile(r"([-+*/x×÷−]?)[\s$€£]*+(\d[\d,]*+(?:\.\d++)?+)(%?)")
+_RESULT = re.compile(r"\s?[$€£]?(-?\d[\d,]*+(?:\.\d++)?+)(?![A-Za-z(%])(?!\s?[-+*/x×÷−^]\s?[$€£(\d\s])")
 _STATED = re.compile(
     r"(?:onfidence|ertainty|robability)(?:\s(?:level|score))?(?:\s?\([^)\n]{0,20}\))?[\"'*]{0,3}\s?(?::|=|is)[\"'*\s]{0,4}"
     r"(\d{1,3}(?:\.\d{1,6})?)\s?(%|/\s?100?\b)?",
@@ -84,11 +87,15 @@ def words_of(text: str) -> frozenset[str]:
     return frozenset(text.lower().split())
 
 
-def numbers_of(text: str) -> frozenset[float]:
-    """The different numbers in `text`, without signs."""
-    return frozenset(
-        float(found.replace(",", "")) for found in set(_NUMBER.findall(text)) if len(found) < 300
-    )
+def numbers_of(text: str) -> frozenset[str]:
+    """The different numbers in `text`, without signs, thousands separators and trailing zeros."""
+    tokens = text.encode("ascii", "replace").translate(_DIGITS_ONLY, b",").decode("ascii").split()
+    return frozenset([_plain(token) if "." in token else token for token in set(tokens)]) - _NO_NUMBER
+
+
+def _plain(token: str) -> str:
+    token = token.strip(".")
+    return token.rstrip("0").rstrip(".") if "." in token else token
 
 
 def names_of(text: str) -> frozenset[str]:
@@ -97,39 +104,46 @@ def names_of(text: str) -> frozenset[str]:
 
 
 def equations_of(text: str) -> tuple[int, int]:
-    """How many equations of two numbers ("3 * 8 = 24") `text` writes, and how many of them are wrong.
+    """How many equations of plain arithmetic ("$3 * 8 + 1 = $25") `text` writes, and how many of them are wrong.
 
-    A result is right within the rounding of its own decimals.
+    Chains without brackets of up to 13 numbers count; a result is right within the rounding of its own decimals.
     """
     if "=" not in text:
         return 0, 0
-    pieces = text.split("=")
     count = wrong = 0
-    for left, right in pairwise(pieces):
-        found = _LEFT.search(left, max(0, len(left) - 40))
-        result = _RIGHT.match(right) if found else None
-        if found is None or result is None:
+    for left, right in pairwise(text.split("=")):
+        # Reversed, the chain that ends at the equals sign starts the string, and one anchored match finds it.
+        chain = _CHAIN.match(left[-120:][::-1])
+        result = _RESULT.match(right) if chain else None
+        if chain is None or result is None or chain[2] in _BINDS:
             continue
-        before = found.start() - 1
-        if before >= 0 and left[: found.start()].rstrip()[-1:] in set("+-*/x×÷−^.,0123456789)"):
-            continue
-        value = _evaluate(found[1], found[2], found[3])
-        if math.isnan(value):
-            continue
-        count += 1
-        wrong += not _agrees(value, result[1].replace(",", ""))
+        value = _evaluate(chain[1][::-1])
+        if math.isfinite(value):
+            count += 1
+            wrong += not _agrees(value, result[1].replace(",", ""))
     return count, wrong
 
 
-def _evaluate(left: str, operator: str, right: str) -> float:
-    a, b = float(left.replace(",", "")), float(right.replace(",", ""))
-    if operator == "+":
-        return a + b
-    if operator in "-−":
-        return a - b
-    if operator in "*x×":
-        return a * b
-    return a / b if b else math.nan
+_BINDS = frozenset("+-*/x×÷−^()[].,%0123456789=")
+
+
+def _evaluate(chain: str) -> float:
+    """The value of numbers joined by + - * /; percent is a hundredth, and NaN where it meets + or -."""
+    total, product, percents, sums = 0.0, math.nan, False, False
+    for operator, digits, percent in _TERM.findall(chain):
+        number = float(digits.replace(",", "")) / (100.0 if percent else 1.0)
+        percents = percents or bool(percent)
+        if not operator:
+            product = number
+        elif operator in "+-−":
+            sums = True
+            total += product
+            product = number if operator == "+" else -number
+        elif operator in "/÷":
+            product = product / number if number else math.nan
+        else:
+            product *= number
+    return math.nan if percents and sums else total + product
 
 
 def _agrees(value: float, stated: str) -> bool:
@@ -152,6 +166,7 @@ def doubts(text: str) -> int:
 
 def stated_confidence(text: str) -> float:
     """The confidence that `text` states about itself ("Confidence: 85%", "I am 90% sure"), 0 to 1; NaN where none."""
+    text = text[-STATED_CHARS:]
     found = None
     if "onfidence" in text or "ertainty" in text or "robability" in text:
         for match in _STATED.finditer(text):
