@@ -12,16 +12,13 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyramid_core._drive import (
     Gatherer,
     Reader,
     ReplayConductor,
-    TaskConductor,
     ThreadConductor,
-    aread,
-    arun,
     read,
     recording,
     run,
@@ -32,6 +29,9 @@ from pyramid_core.deliberation import Deliberation
 from pyramid_core.errors import InputError
 from pyramid_core.routers import AgreementRouter, load_router
 from pyramid_core.types import Answer, Context, Outcome, Policy, Query, Router, Rule, Token, Trace
+
+if TYPE_CHECKING:
+    from pyramid_core._drive.tasks import TaskConductor
 
 _LOG = logging.getLogger(__name__)
 _UNREADABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
@@ -135,6 +135,8 @@ class Pyramid:
 
     async def aask(self, query: str | Query, **context: Any) -> Outcome:
         """As `ask`, on the running event loop; cancelling it cancels every call."""
+        from pyramid_core._drive.aside import arun
+
         frozen = self._frozen(context)
         return await arun(self._tasks(query)(None), frozen, self._report)
 
@@ -148,8 +150,7 @@ class Pyramid:
 
     def astream(self, query: str | Query, **context: Any) -> AsyncIterator[Token | Outcome]:
         """As `stream`, on the running event loop."""
-        frozen = self._frozen({**context, "listening": True})
-        return aread(self._tasks(query), frozen, self._report, leaving="left")
+        return self._aread(query, self._frozen({**context, "listening": True}), "left")
 
     def solutions(self, query: str | Query, **context: Any) -> Iterator[Offer | Outcome]:
         """Ever better solutions with their p_fail, then the outcome; whoever stops reading has seen enough."""
@@ -158,8 +159,7 @@ class Pyramid:
 
     def astream_solutions(self, query: str | Query, **context: Any) -> AsyncIterator[Offer | Outcome]:
         """As `solutions`, on the running event loop."""
-        frozen = self._frozen({**context, "watching": True})
-        return aread(self._tasks(query), frozen, self._report, leaving="enough")
+        return self._aread(query, self._frozen({**context, "watching": True}), "enough")
 
     def replay(self, record: Mapping[str, Any] | Trace, **context: Any) -> Outcome:
         """What this pyramid would have done with recorded answers; nobody is asked.
@@ -202,8 +202,15 @@ class Pyramid:
         return lambda reader: ThreadConductor(machine, self.members, gatherers=self._gatherers, reader=reader)
 
     def _tasks(self, query: str | Query) -> Callable[[Reader | None], TaskConductor]:
+        from pyramid_core._drive.tasks import TaskConductor
+
         machine = self._deliberation(checked_query(query))
         return lambda reader: TaskConductor(machine, self.members, gatherers=self._gatherers, reader=reader)
+
+    def _aread(self, query: str | Query, context: Context, leaving: str) -> AsyncIterator[Any]:
+        from pyramid_core._drive.aside import aread
+
+        return aread(self._tasks(query), context, self._report, leaving=leaving)
 
     def _report(self, trace: Trace) -> None:
         if self._on_trace is None:

@@ -1,11 +1,13 @@
-"""Drivers: they run a deliberation against tasks, threads or a record, and contain no decision of their own."""
+"""Drivers: they run a deliberation against tasks, threads or a record, and contain no decision of their own.
 
-from pyramid_core._drive.beside import aread, arun, read, run
+The asyncio driver is in `tasks` and `aside`, imported by those who await.
+"""
+
+from pyramid_core._drive.beside import read, run
 from pyramid_core._drive.conductor import Gatherer, Reader
 from pyramid_core._drive.pool import cancel_event
 from pyramid_core._drive.recorded import recording
 from pyramid_core._drive.replay import ReplayConductor, Script, Scripted
-from pyramid_core._drive.tasks import TaskConductor
 from pyramid_core._drive.threads import ThreadConductor
 
 __all__ = [
@@ -14,10 +16,7 @@ __all__ = [
     "ReplayConductor",
     "Script",
     "Scripted",
-    "TaskConductor",
     "ThreadConductor",
-    "aread",
-    "arun",
     "cancel_event",
     "read",
     "recording",

@@ -1,26 +1,21 @@
-"""Running a conductor to its end, alone or beside a reader, and after the end until the bill is complete.
+"""Running a thread conductor to its end, alone or beside a reader, and on until the bill is complete.
 
-A slow reader changes neither what is decided nor when: the driver runs beside it, on a task or a thread of its own,
-and puts tokens and offers into a mailbox. A reader who leaves is an interrupt.
+A slow reader changes neither what is decided nor when: the driver runs beside it, on a thread of its own, and puts tokens
+and offers into a mailbox. A reader who leaves is an interrupt.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Any
 
 from pyramid_core._drive.conductor import Reader
 from pyramid_core._drive.pool import THREADS
-from pyramid_core._drive.tasks import TaskConductor
 from pyramid_core._drive.threads import ThreadConductor
 from pyramid_core.types import Context, Outcome, Trace
 
 Report = Callable[[Trace], None]
-
-_AFTERWARDS: set[asyncio.Task[None]] = set()
-"""The event loop keeps only weak references to its tasks."""
 
 
 def run(conductor: ThreadConductor, context: Context, report: Report) -> Outcome:
@@ -37,26 +32,6 @@ def run(conductor: ThreadConductor, context: Context, report: Report) -> Outcome
 def _afterwards(conductor: ThreadConductor, report: Report) -> None:
     try:
         conductor.finish()
-    finally:
-        report(conductor.deliberation.trace)
-
-
-async def arun(conductor: TaskConductor, context: Context, report: Report) -> Outcome:
-    """As `run`, on the running loop; a call that goes on after the end dies with the loop, and the trace says so."""
-    try:
-        return await conductor.run(context)
-    finally:
-        if conductor.deliberation.settled or conductor.end is None:
-            report(conductor.deliberation.trace)
-        else:
-            task = asyncio.get_running_loop().create_task(_aafterwards(conductor, report))
-            _AFTERWARDS.add(task)
-            task.add_done_callback(_AFTERWARDS.discard)
-
-
-async def _aafterwards(conductor: TaskConductor, report: Report) -> None:
-    try:
-        await conductor.finish()
     finally:
         report(conductor.deliberation.trace)
 
@@ -93,27 +68,5 @@ def read(
         finally:
             if not isinstance(item, Outcome | BaseException):
                 conductor.interrupt(leaving)
-
-    return items()
-
-
-def aread(
-    make: Callable[[Reader], TaskConductor], context: Context, report: Report, *, leaving: str
-) -> AsyncIterator[Any]:
-    """As `read`, on the running loop."""
-    mailbox: asyncio.Queue[Any] = asyncio.Queue()
-    conductor = make(mailbox.put_nowait)
-
-    async def items() -> AsyncIterator[Any]:
-        task = asyncio.get_running_loop().create_task(arun(conductor, context, report))
-        task.add_done_callback(lambda _: mailbox.put_nowait(None))
-        try:
-            while (item := await mailbox.get()) is not None:
-                yield item
-            yield task.result()
-        finally:
-            if not task.done():
-                conductor.interrupt(leaving)
-                await asyncio.gather(task, return_exceptions=True)
 
     return items()

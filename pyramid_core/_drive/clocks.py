@@ -1,24 +1,11 @@
-"""Real time: `now()` in seconds, and waiting for an event or a moment, whichever comes first."""
+"""Real time under threads: `now()` in seconds, and waiting for an event or a moment, whichever comes first."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from math import inf
 from typing import Protocol
-
-
-class TaskClock(Protocol):
-    """What the asyncio driver needs of a clock."""
-
-    def now(self) -> float:
-        """Seconds on a clock that never goes back."""
-        ...
-
-    async def wait(self, event: asyncio.Event, until: float) -> bool:
-        """Return when `event` is set or `until` has come, and whether it has."""
-        ...
 
 
 class ThreadClock(Protocol):
@@ -43,26 +30,6 @@ class ThreadClock(Protocol):
     def ended(self) -> None:
         """The calling thread has finished its call."""
         ...
-
-
-class RealTaskClock:
-    """The monotonic clock under asyncio."""
-
-    def now(self) -> float:
-        """Seconds on the monotonic clock."""
-        return time.monotonic()
-
-    async def wait(self, event: asyncio.Event, until: float) -> bool:
-        """Return when `event` is set or `until` has come, and whether it has; the alarm just sets the event."""
-        if until == inf:
-            await event.wait()
-            return False
-        handle = asyncio.get_running_loop().call_later(max(until - self.now(), 0.0), event.set)
-        try:
-            await event.wait()
-        finally:
-            handle.cancel()
-        return self.now() >= until
 
 
 class RealThreadClock:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
-from typing import Any
+from math import inf
+from typing import Any, Protocol
 
-from pyramid_core._drive.clocks import RealTaskClock, TaskClock
 from pyramid_core._drive.conductor import CALL, Arrival, Conductor, Kind, classified, gatherer_for
 from pyramid_core._drive.pool import THREADS
 from pyramid_core.commands import Ask, Gather
@@ -19,6 +20,38 @@ from pyramid_core.errors import ContractError
 from pyramid_core.types import Context, Failure, Outcome, Token
 
 _GRACE_TURNS = 8
+
+
+class TaskClock(Protocol):
+    """What the asyncio driver needs of a clock."""
+
+    def now(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    async def wait(self, event: asyncio.Event, until: float) -> bool:
+        """Return when `event` is set or `until` has come, and whether it has."""
+        ...
+
+
+class RealTaskClock:
+    """The monotonic clock under asyncio."""
+
+    def now(self) -> float:
+        """Seconds on the monotonic clock."""
+        return time.monotonic()
+
+    async def wait(self, event: asyncio.Event, until: float) -> bool:
+        """Return when `event` is set or `until` has come, and whether it has; the alarm just sets the event."""
+        if until == inf:
+            await event.wait()
+            return False
+        handle = asyncio.get_running_loop().call_later(max(until - self.now(), 0.0), event.set)
+        try:
+            await event.wait()
+        finally:
+            handle.cancel()
+        return self.now() >= until
 
 
 class TaskConductor(Conductor):
