@@ -10,7 +10,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyramid_core._drive import ReplayConductor, Scripted, TaskConductor, ThreadConductor
+from pyramid_core._drive import ReplayConductor, Scripted, ThreadConductor
+from pyramid_core._drive.tasks import TaskConductor
 from pyramid_core._drive.virtual import VirtualTaskClock, VirtualThreadClock
 from pyramid_core.commands import Abstain, Accept, Ask, Cancel, Fail, Gather, Offer, Release, WakeAt
 from pyramid_core.decision import ThresholdRule
