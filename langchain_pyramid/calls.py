@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import (AIMessage, BaseMessage, FunctionMessage, HumanMessage, SystemMessage, ToolMessage)
 
 from langchain_pyramid.binding import BOUND_NAMES, Binding, Structured
 from langchain_pyramid.runs import Parent
@@ -24,7 +25,13 @@ PRIVATE = (STRUCTURED, PARENT)
 _OWN = (*PRIVATE, "model", "timeout", "max_retries", "api_key", "stream", "streaming")
 """Call settings that are the pyramid's own affair and are not handed to its members."""
 
-_ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "function"}
+_ROLES = (
+    (HumanMessage, "user"),
+    (AIMessage, "assistant"),
+    (SystemMessage, "system"),
+    (ToolMessage, "tool"),
+    (FunctionMessage, "function"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,14 +113,15 @@ def question(messages: Sequence[BaseMessage]) -> str:
 
 def plain(message: BaseMessage) -> dict[str, Any]:
     """A message in plain JSON, by role and content; tool calls as OpenAI writes them."""
-    role = _ROLES.get(message.type) or getattr(message, "role", None) or message.type
+    known = (role for kind, role in _ROLES if isinstance(message, kind))
+    role = next(known, None) or getattr(message, "role", message.type)
     found: dict[str, Any] = {"role": role, "content": message.content}
     if isinstance(message, AIMessage) and message.tool_calls:
         found["tool_calls"] = [
             {
                 "id": call["id"],
                 "type": "function",
-                "function": {"name": call["name"], "arguments": call["args"]},
+                "function": {"name": call["name"], "arguments": json.dumps(call["args"], default=str)},
             }
             for call in message.tool_calls
         ]

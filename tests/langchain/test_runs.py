@@ -1,0 +1,295 @@
+"""Every member's call is a child of the pyramid's run, and the crowd's tokens reach nobody."""
+
+import asyncio
+import threading
+
+import pytest
+from langchain_core.callbacks import (
+    AsyncCallbackHandler,
+    BaseCallbackHandler,
+    CallbackManager,
+    UsageMetadataCallbackHandler,
+    get_usage_metadata_callback,
+)
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.tracers.context import collect_runs
+from langchain_core.tracers.langchain import LangChainTracer
+from langchain_core.tracers.log_stream import LogStreamCallbackHandler
+
+from langchain_pyramid.runs import ChildRun, keeps
+from tests.langchain.scripted import Scripted, SyncOnly, Tokens, Tracer, pyramid
+
+
+class Silent(BaseCallbackHandler):
+    """Records, but shows no tokens."""
+
+
+class AsyncSilent(AsyncCallbackHandler):
+    """Records, but shows no tokens."""
+
+
+class Client:
+    """Takes what LangSmith's client is given, and keeps it."""
+
+    def __init__(self):
+        self.created = {}
+        self.updated = {}
+        self.tracing_queue = None
+
+    def create_run(self, **run):
+        self.created[str(run["id"])] = run
+
+    def update_run(self, run_id, **run):
+        self.updated[str(run_id)] = run
+
+
+class TestWhoIsKept:
+    @pytest.mark.parametrize(
+        ("handler", "kept"),
+        [
+            (Tracer(), True),
+            (Silent(), True),
+            (AsyncSilent(), True),
+            (Tokens(), False),
+            (UsageMetadataCallbackHandler(), False),
+            (LogStreamCallbackHandler(), False),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_recorders_are_kept_and_those_that_show_tokens_or_count_are_not(self, handler, kept):
+        assert keeps(handler) is kept
+
+    def test_a_listed_handler_is_kept_whatever_it_does(self):
+        tokens = Tokens()
+        assert keeps(tokens, (tokens,))
+        assert keeps(tokens, (Tokens,))
+        assert not keeps(Tokens(), (tokens,))
+
+
+async def events(llm, question, config):
+    async for _ in llm.astream_events(question, config, version="v2"):
+        pass
+
+
+async def stream(llm, question, config):
+    async for _ in llm.astream(question, config):
+        pass
+
+
+def chained(llm):
+    return ChatPromptTemplate.from_messages([("human", "{q}")]) | llm | StrOutputParser()
+
+
+WAYS = {
+    "invoke": lambda llm, config: llm.invoke("2 + 2?", config),
+    "stream": lambda llm, config: list(llm.stream("2 + 2?", config)),
+    "batch": lambda llm, config: llm.batch(["2 + 2?"], config),
+    "ainvoke": lambda llm, config: asyncio.run(llm.ainvoke("2 + 2?", config)),
+    "astream": lambda llm, config: asyncio.run(stream(llm, "2 + 2?", config)),
+    "abatch": lambda llm, config: asyncio.run(llm.abatch(["2 + 2?"], config)),
+    "astream_events": lambda llm, config: asyncio.run(events(llm, "2 + 2?", config)),
+    "chain invoke": lambda llm, config: chained(llm).invoke({"q": "2 + 2?"}, config),
+    "chain stream": lambda llm, config: list(chained(llm).stream({"q": "2 + 2?"}, config)),
+    "chain astream": lambda llm, config: asyncio.run(stream(chained(llm), {"q": "2 + 2?"}, config)),
+    "chain astream_events": lambda llm, config: asyncio.run(events(chained(llm), {"q": "2 + 2?"}, config)),
+    "bound invoke": lambda llm, config: llm.bind(temperature=0).invoke("2 + 2?", config),
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+class TestTree:
+    def test_members_are_children_with_their_roles_and_no_run_is_left_open(self, way):
+        tracer = Tracer()
+        way(pyramid("4", "5"), {"callbacks": [tracer]})
+        (own,) = tracer.named("ChatPyramid")
+        children = tracer.children(own)
+        assert sorted(run.extra["metadata"]["pyramid_member"] for run in children) == ["big", "m0", "m1"]
+        assert {"pyramid:oracle" if run.extra["metadata"]["pyramid_member"] == "big" else "pyramid:crowd" for run in children} == {
+            tag for run in children for tag in run.tags if tag.startswith("pyramid:")
+        }
+        assert tracer.open == []
+        assert all(run.end_time is not None for run in children)
+
+    def test_no_token_of_the_crowd_is_shown_and_the_answer_is_shown_once(self, way, request):
+        tokens = Tokens()
+        way(pyramid("crowd one", "crowd two"), {"callbacks": [tokens]})
+        assert "crowd" not in "".join(tokens.seen)
+        assert tokens.starts == 1
+        if "stream" in request.node.callspec.id:
+            assert "".join(tokens.seen) == "oracle says 7"
+
+    def test_a_handler_in_the_callers_context_sees_no_member_either(self, way):
+        with get_usage_metadata_callback() as counted:
+            way(pyramid("4", "5"), {})
+        assert counted.usage_metadata == {
+            "pyramid": {"input_tokens": 120, "output_tokens": 60, "total_tokens": 180}
+        }
+
+    def test_a_tracer_in_the_callers_context_sees_every_member(self, way):
+        with collect_runs() as collected:
+            way(pyramid("4", "5"), {})
+        (root,) = collected.traced_runs
+        runs = [root]
+        for run in runs:
+            runs.extend(run.child_runs)
+        assert sum(run.name == "Scripted" for run in runs) == 3
+
+
+class TestSettings:
+    """The composite's settings do not show in its members' runs."""
+
+    @pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke"])
+    def test_each_member_is_traced_with_its_own_settings(self, way):
+        client = Client()
+        llm = pyramid("4", "5", temperature=0.25, model="pyramid")
+        WAYS[way](llm, {"callbacks": [LangChainTracer(client=client)], "metadata": {"user": "ada"}})
+        runs = {run["extra"]["metadata"].get("pyramid_member"): run for run in client.created.values()}
+        member = runs["m0"]["extra"]["metadata"]
+        assert member["model"] == "m0"
+        assert member["_type"] == "scripted"
+        assert member["ls_model_name"] == "m0"
+        assert member["user"] == "ada"
+        assert "members" not in member
+        assert runs[None]["extra"]["metadata"]["ls_model_name"] == "pyramid"
+        assert str(member["temperature"]) == "0.25"
+
+    def test_tags_and_metadata_of_the_caller_reach_the_members(self):
+        tracer = Tracer()
+        pyramid("4", "4").invoke("2 + 2?", {"callbacks": [tracer], "tags": ["mine"], "metadata": {"user": "ada"}})
+        for run in tracer.named("Scripted"):
+            assert "mine" in run.tags
+            assert run.extra["metadata"]["user"] == "ada"
+
+    def test_no_secret_is_traced(self):
+        tracer = Tracer()
+        pyramid("4", "5", api_key="sk-another-secret").invoke("2 + 2?", {"callbacks": [tracer]})
+        (own,) = tracer.named("ChatPyramid")
+        assert "secret" not in str(own.serialized) + str(own.extra)
+
+    def test_the_record_is_on_the_pyramids_own_run(self):
+        tracer = Tracer()
+        pyramid("4", "5").invoke("2 + 2?", {"callbacks": [tracer]})
+        (own,) = tracer.named("ChatPyramid")
+        assert "pyramid:escalate" in own.tags
+        assert own.extra["metadata"]["pyramid.answered_by"] == "big"
+        assert own.extra["metadata"]["pyramid.usage_is_sum"] is True
+
+
+class TestListedHandlers:
+    def test_a_listed_handler_of_the_call_sees_every_member(self):
+        tokens = Tokens()
+        pyramid("4", "5", trace_handlers=[Tokens]).invoke("2 + 2?", {"callbacks": [tokens]})
+        assert tokens.starts == 4  # the pyramid, its two members, the oracle
+
+    def test_a_listed_instance_sees_the_members_of_every_call(self):
+        tokens = Tokens()
+        pyramid("4", "5", trace_handlers=[tokens]).invoke("2 + 2?")
+        assert tokens.starts == 3
+
+
+class TestCancellation:
+    @pytest.mark.parametrize("wrap", [lambda m: m, lambda m: m.with_retry(), lambda m: m.bind(x=1)], ids=["bare", "retry", "bind"])
+    async def test_a_member_that_is_not_needed_has_its_run_closed_and_marked(self, wrap):
+        tracer = Tracer()
+        slow = Scripted("slow", "4", gate=asyncio.Event())
+        await pyramid("4", "5", wrap(slow)).ainvoke("2 + 2?", {"callbacks": [tracer]})
+        (run,) = [r for r in tracer.models() if r.extra["metadata"]["pyramid_member"] == "slow"]
+        assert "pyramid:cancelled" in run.tags
+        assert run.end_time is not None
+        assert tracer.open == []
+
+    async def test_a_caller_who_cancels_leaves_no_run_open(self):
+        tracer = Tracer()
+        never = asyncio.Event()
+        llm = pyramid(Scripted("a", gate=never), Scripted("b", gate=never))
+        task = asyncio.create_task(llm.ainvoke("2 + 2?", {"callbacks": [tracer]}))
+        while len(tracer.runs) < 3:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert tracer.open == []
+        assert {tag for run in tracer.models() for tag in run.tags} >= {"pyramid:cancelled"}
+
+    async def test_a_reader_who_leaves_a_stream_leaves_no_run_open(self):
+        tracer = Tracer()
+        llm = pyramid("4", "5", oracle=Scripted("big", "a long answer of many words"))
+        chunks = llm.astream("2 + 2?", {"callbacks": [tracer]})
+        async for chunk in chunks:
+            if chunk.text:
+                break
+        await chunks.aclose()
+        # LangChain leaves its inner generator to the loop, which closes it in its next turns.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert tracer.open == []
+
+    async def test_an_asynchronous_recorder_is_told_as_well(self):
+        class Recorder(AsyncCallbackHandler):
+            def __init__(self):
+                self.errors = []
+
+            async def on_llm_error(self, error, **kwargs):
+                self.errors.append(type(error))
+
+        recorder = Recorder()
+        slow = Scripted("slow", "4", gate=asyncio.Event())
+        await pyramid("4", "5", slow).ainvoke("2 + 2?", {"callbacks": [recorder]})
+        assert recorder.errors == [asyncio.CancelledError]
+
+
+class TestErrors:
+    async def test_a_failed_member_closes_its_run_with_its_error(self):
+        tracer = Tracer()
+        await pyramid(ConnectionError("down"), "4", "4").ainvoke("2 + 2?", {"callbacks": [tracer]})
+        (failed,) = [run for run in tracer.named("Scripted") if run.error]
+        assert "down" in failed.error
+        assert "pyramid:cancelled" not in failed.tags
+
+
+class TestContext:
+    def test_nothing_of_the_childs_context_is_left_between_two_steps(self):
+        child = ChildRun(None, role="crowd", member="a", manager=CallbackManager)
+        before = var_child_runnable_config.get()
+        with child.entered():
+            assert var_child_runnable_config.get() is child.config
+        assert var_child_runnable_config.get() is before
+
+    def test_inside_a_runnable_the_ambient_handlers_are_not_added_again(self):
+        tokens = Tokens()
+        llm = pyramid(Scripted("a", "crowd").bind(x=1), Scripted("b", "crowd two").with_config(tags=["t"]))
+        RunnableLambda(lambda q: llm.invoke(q)).invoke("2 + 2?", {"callbacks": [tokens]})
+        assert tokens.starts == 1
+
+    def test_what_is_configured_at_run_time_reaches_the_members(self):
+        seen = []
+
+        class Looking(Scripted):
+            def _generate(self, *args, **kwargs):
+                seen.append(var_child_runnable_config.get()["configurable"])
+                return super()._generate(*args, **kwargs)
+
+        llm = pyramid(Looking("a", "4"), "4")
+        RunnableLambda(lambda q: llm.invoke(q)).invoke("2 + 2?", {"configurable": {"tenant": "ada"}})
+        assert seen[0]["tenant"] == "ada"
+
+
+class TestThreads:
+    async def test_a_model_without_asynchronous_client_runs_on_the_pyramids_own_threads(self):
+        member = SyncOnly("a", "4")
+        await pyramid(member, SyncOnly("b", "4")).ainvoke("2 + 2?")
+        assert member.threads == ["pyramid"]
+
+    async def test_a_model_with_one_runs_on_the_loop(self):
+        member = Scripted("a", "4")
+        await pyramid(member, "4").ainvoke("2 + 2?")
+        assert member.threads == [threading.current_thread().name]
+
+    async def test_its_children_nest_from_those_threads_too(self):
+        tracer = Tracer()
+        await pyramid(SyncOnly("a", "4"), SyncOnly("b", "4")).ainvoke("2 + 2?", {"callbacks": [tracer]})
+        (own,) = tracer.named("ChatPyramid")
+        assert len(tracer.children(own)) == 2
