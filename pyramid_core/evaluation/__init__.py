@@ -1,0 +1,1 @@
+"""From records to figures: what is right, and how sure a figure is."""
