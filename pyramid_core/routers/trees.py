@@ -17,7 +17,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,13 +60,19 @@ class Forest:
     roots: npt.NDArray[np.int64]
 
     @classmethod
-    def load(cls, path: Path) -> Forest:
-        """The forest in the file `path`.
+    def read(cls, content: bytes, *, where: str) -> Forest:
+        """The forest in the bytes of a JSON file; `where` names it in errors.
 
         Raises:
-            RouterError: the file is missing, cut off, or holds something else.
+            RouterError: the content is cut off, or something else.
         """
-        return cls.parse(read_json(path), where=str(path))
+        try:
+            document = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise RouterError(
+                f"{where} is cut off or not JSON ({error}): copy or train the router again"
+            ) from None
+        return cls.parse(document, where=where)
 
     @classmethod
     def parse(cls, document: Any, *, where: str) -> Forest:
@@ -113,28 +118,6 @@ class Forest:
             np.float64
         )
         return summed
-
-
-def read_json(path: Path) -> Any:
-    """The JSON document in `path`.
-
-    Raises:
-        RouterError: it is missing, unreadable, or not complete JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise RouterError(
-            f"{path} is missing: the router's folder is not complete, copy or train it again"
-        ) from None
-    except OSError as error:
-        raise RouterError(
-            f"{path} cannot be read ({error.strerror}): check the folder's permissions"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise RouterError(
-            f"{path} is cut off or not JSON ({error}): copy or train the router again"
-        ) from None
 
 
 def _parse(document: Any, where: str) -> Forest:

@@ -1,0 +1,154 @@
+"""What every router shares: which answer stands by votes, and what is said once an oracle has answered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from pyramid_core.equivalence import AnswerClass, classes
+from pyramid_core.types import (
+    Answer,
+    Assessment,
+    Decision,
+    Foreseen,
+    Observation,
+    OperatingPoint,
+    Reply,
+    Verdict,
+)
+
+
+def is_probability(value: object) -> bool:
+    """Whether `value` is a number from 0 to 1; NaN and booleans are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def points(*, economy: float, balanced: float, baseline_match: float) -> Mapping[str, OperatingPoint]:
+    """The three operating points that every card has, as thresholds on p_fail."""
+    return {
+        "economy": OperatingPoint(threshold=economy),
+        "balanced": OperatingPoint(threshold=balanced),
+        "baseline-match": OperatingPoint(threshold=baseline_match),
+    }
+
+
+def spokesman(observation: Observation, group: AnswerClass) -> int:
+    """The call whose answer speaks for a class: of the first in the crowd's order, an oracle before all of them."""
+    place = {name: at for at, name in reversed(list(enumerate(observation.crowd)))}
+    oracles = {reply.call for reply in observation.replies if reply.role == "oracle"}
+
+    def order(entry: tuple[int, str]) -> tuple[int, int]:
+        call, member = entry
+        return (-1 if call in oracles else place.get(member, len(place))), call
+
+    return min(zip(group.calls, group.members, strict=True), key=order)[0]
+
+
+def plurality(observation: Observation, equivalence: str) -> int | None:
+    """The call that stands by votes; None where nobody has given an answer."""
+    groups = classes(observation, equivalence)
+    return spokesman(observation, groups[0]) if groups else None
+
+
+def answered_oracle(observation: Observation) -> Reply | None:
+    """The last oracle that has answered; None where none has."""
+    heard = [r for r in observation.replies if r.role == "oracle" and isinstance(r.result, Answer)]
+    return heard[-1] if heard else None
+
+
+def after_oracle(observation: Observation, assessment: Assessment) -> Assessment:
+    """`assessment` of the crowd, once an oracle has answered by itself: its answer stands.
+
+    It is wrong with one minus the probability that the assessment gave for this oracle; an oracle of which it said
+    nothing is taken to be right. Without an oracle's answer, or where it has joined the classes, nothing changes.
+    """
+    oracle = None if observation.fused else answered_oracle(observation)
+    if oracle is None:
+        return assessment
+    return Assessment(
+        chosen=oracle.call,
+        p_fail=1.0 - assessment.p_after.get(oracle.who, 1.0),
+        p_after=assessment.p_after,
+        features=assessment.features,
+        router=assessment.router,
+        notes=assessment.notes,
+    )
+
+
+def foresee_votes(
+    observation: Observation,
+    decide: Callable[[Assessment], Decision],
+    *,
+    equivalence: str,
+    judge: Callable[[int | None, int], Assessment],
+) -> Mapping[Foreseen, float]:
+    """How the complete crowd may be judged by a router that looks at the votes of the largest class alone.
+
+    Without enumerating answers: j of the missing join the present leader, k of the others join its strongest rival
+    (or form a class of their own), the rest is scattered or fails. Every (votes, class) that can come about is in the
+    result, so that a probability of 1 is exact; where a tie would be decided by members' places that are still open,
+    both outcomes are.
+
+    The weights are a guess by Laplace's rule: each answer after the leader's first either joined it or did not, so the
+    rate of joining is Beta(votes, others + 1), and j is beta-binomial; every k is equally likely.
+
+    Args:
+        observation: of a crowd of which members are pending.
+        decide: turns an assessment into the rule's verdict.
+        equivalence: which answers are the same.
+        judge: the router's assessment, from the call that stands and the votes of its class.
+    """
+    groups = classes(observation, equivalence)
+    missing = len(observation.pending)
+    leader = groups[0].votes if groups else 0
+    rival = groups[1].votes if len(groups) > 1 else 0
+    heard = sum(reply.role == "crowd" for reply in observation.replies)
+    chances: dict[tuple[int, bool], float] = {}
+    for joining in range(missing + 1):
+        chance = _beta_binomial(joining, missing, max(leader, 1), max(heard - leader, 0) + 1)
+        share = chance / (missing - joining + 1)
+        for against in range(missing - joining + 1):
+            ours, theirs = leader + joining, (rival + against if rival or against else 0)
+            for same, weight in _who_stands(
+                observation, groups, ours, theirs, open_places=joining + against > 0
+            ):
+                key = max(ours, theirs), same and leader > 0
+                chances[key] = chances.get(key, 0.0) + share * weight
+    stands = spokesman(observation, groups[0]) if groups else None
+    foreseen: dict[Foreseen, float] = {}
+    for (votes, same), chance in chances.items():
+        # Whose answer another class would stand by does not matter to a rule, only that one stands.
+        some = stands if stands is not None else (0 if votes else None)
+        decision = decide(judge(some, votes))
+        stays = same or decision.verdict is not Verdict.ACCEPT
+        outcome = Foreseen(verdict=decision.verdict, oracle=decision.oracle, same=stays)
+        foreseen[outcome] = foreseen.get(outcome, 0.0) + chance
+    return foreseen
+
+
+def _who_stands(
+    observation: Observation, groups: tuple[AnswerClass, ...], ours: int, theirs: int, *, open_places: bool
+) -> tuple[tuple[bool, float], ...]:
+    """Whether the present leader still stands, with weights: two outcomes for a tie that is still open."""
+    if ours != theirs or not groups:
+        return ((ours >= theirs, 1.0),)
+    place = {name: at for at, name in reversed(list(enumerate(observation.crowd)))}
+    first = min(place.get(member, len(place)) for member in groups[0].members)
+    others = [place.get(member, len(place)) for group in groups[1:] for member in group.members]
+    coming = [place.get(member, len(place)) for member in observation.pending] if open_places else []
+    if all(first < other for other in others + coming):
+        return ((True, 1.0),)
+    if not open_places:
+        return ((False, 1.0),)
+    return ((True, 0.5), (False, 0.5))
+
+
+def _beta_binomial(successes: int, trials: int, a: int, b: int) -> float:
+    """The probability of `successes` in `trials` whose rate is Beta(a, b)."""
+
+    def log_beta(x: float, y: float) -> float:
+        return math.lgamma(x) + math.lgamma(y) - math.lgamma(x + y)
+
+    return math.comb(trials, successes) * math.exp(
+        log_beta(a + successes, b + trials - successes) - log_beta(a, b)
+    )

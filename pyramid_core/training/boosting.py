@@ -1,0 +1,93 @@
+"""Boosted trees: grown by xgboost, from then on evaluated by our own evaluator, also while training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyramid_core.errors import InputError
+from pyramid_core.routers.trees import Forest
+from pyramid_core.training.extra import xgboost
+
+_FEW = 1_000
+"""Fewer rows than this get shallower and fewer trees."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """How trees are grown; small and slow on purpose: some thousand rows, signals that are noisy.
+
+    Attributes:
+        trees: how many.
+        depth: edges from root to leaf at most.
+        rate: what each tree counts (xgboost's eta).
+        rows: share of the rows that each tree sees.
+        columns: share of the columns that each tree sees.
+        least: the least weight of a leaf's rows (xgboost's min_child_weight, a sum of p(1 - p)).
+        pull: L2 penalty on leaves (xgboost's lambda).
+    """
+
+    trees: int = 160
+    depth: int = 4
+    rate: float = 0.05
+    rows: float = 0.7
+    columns: float = 0.7
+    least: float = 4.0
+    pull: float = 2.0
+
+    @classmethod
+    def for_rows(cls, count: int) -> Growth:
+        """The default for so many rows."""
+        return cls() if count >= _FEW else cls(trees=80, depth=3, least=2.0)
+
+    def as_json(self) -> dict[str, Any]:
+        """For a card."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grown:
+    """Trees, and the JSON that xgboost wrote of them."""
+
+    forest: Forest
+    content: bytes
+
+
+def grow(
+    rows: npt.NDArray[np.float32], label: npt.NDArray[np.float64], *, growth: Growth, seed: int
+) -> Grown:
+    """Trees for P(label = 1); the same rows and seed give the same trees. Rows whose label is NaN are left out.
+
+    Raises:
+        InputError: the labels are all alike, so that there is nothing to learn.
+        MissingExtra: xgboost is not installed.
+    """
+    module = xgboost()
+    known = ~np.isnan(label)
+    positives = int(np.nansum(label))
+    if positives in (0, int(known.sum())):
+        raise InputError(
+            f"of {int(known.sum())} graded answers {positives} are of one kind: "
+            "training needs right and wrong answers, in every fold"
+        )
+    parameters: Mapping[str, Any] = {
+        "objective": "binary:logistic",
+        "tree_method": "hist",
+        "max_depth": growth.depth,
+        "eta": growth.rate,
+        "subsample": growth.rows,
+        "colsample_bytree": growth.columns,
+        "min_child_weight": growth.least,
+        "lambda": growth.pull,
+        "nthread": 1,  # Sums in one order: the same trees every time.
+        "seed": seed,
+        "verbosity": 0,
+    }
+    matrix = module.DMatrix(rows[known], label=label[known], nthread=1)
+    booster = module.train(dict(parameters), matrix, growth.trees)
+    content = bytes(booster.save_raw("json"))
+    return Grown(forest=Forest.read(content, where="the trees just grown"), content=content)

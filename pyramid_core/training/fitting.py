@@ -1,0 +1,190 @@
+"""Putting a router together: trees on all rows, calibration and operating points from held-out folds, the card."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from pyramid_core.errors import InputError
+from pyramid_core.features import (
+    DEFAULT_CLASS_FEATURES,
+    DEFAULT_QUERY_FEATURES,
+    Feature,
+    FeatureSet,
+    member_features,
+)
+from pyramid_core.routers import Card, LearnedRouter
+from pyramid_core.routers.card import CARD, FORMAT, KINDS
+from pyramid_core.routers.learned import AFTER, FAIL
+from pyramid_core.training.boosting import Growth, grow
+from pyramid_core.training.examples import FUSED, Examples, Setting, examples_of
+from pyramid_core.training.extra import xgboost
+from pyramid_core.training.heldout import (
+    calibrations,
+    figures,
+    held_out,
+    judge,
+    known_queries,
+    operating_points,
+    risks,
+    selects,
+)
+from pyramid_core.types import Trace
+
+_TOO_FEW = 20
+"""Fewer questions than this cannot be cut into folds that say anything."""
+
+
+def fit(
+    records: Iterable[Mapping[str, Any] | Trace],
+    *,
+    crowd: Sequence[str],
+    oracle: str | None,
+    kind: str = "value",
+    equivalence: str = "auto",
+    features: Sequence[Feature] | None = None,
+    any_crowd: bool = False,
+    grade: str = "correct",
+    growth: Growth | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    data: Mapping[str, Any] | None = None,
+) -> LearnedRouter:
+    """A router trained on graded records; the same records and arguments give the same router.
+
+    Args:
+        records: records or traces with the crowd's and the oracle's answers, graded.
+        crowd: the members' names in order, as the records' `model` has them.
+        oracle: the oracle's; None: none, so that there are no operating points.
+        kind: consensus (agreement first), anytime (log-probabilities first), or value (scores each class).
+        equivalence: which answers are the same.
+        features: the columns; None: the kind's own. Columns that never vary are dropped.
+        any_crowd: let the router serve other crowds: no feature names a member, and the card sets no crowd.
+        grade: the key of a response that says whether it is right: `correct`, or one of its `grades`.
+        growth: how trees are grown; None: by the number of rows.
+        folds: how many, by question.
+        seed: of folds, partial crowds and trees.
+        data: `file` and `sha256` of the records, for the card.
+
+    Raises:
+        InputError: an argument or the records cannot be used; says which and why.
+        MissingExtra: xgboost is not installed.
+    """
+    module = xgboost()
+    _check(crowd, oracle, kind, folds)
+    chosen = tuple(features) if features is not None else default_features(kind, None if any_crowd else crowd)
+    setting = Setting(
+        crowd=tuple(crowd),
+        oracle=oracle,
+        features=FeatureSet("class" if KINDS[kind] == "class" else "query", chosen, equivalence),
+        grade=grade,
+        least=max(1, math.ceil(len(crowd) / 2)),
+        seed=seed,
+    )
+    examples = examples_of(records, setting)
+    if len(set(examples.keys)) < max(_TOO_FEW, folds):
+        raise InputError(
+            f"{len(set(examples.keys))} different questions are too few to train on: give {_TOO_FEW}"
+        )
+    setting, examples = _varying(setting, examples)
+    growth = growth or Growth.for_rows(len(examples.rows))
+    with_after = kind == "value" and bool(np.isfinite(examples.oracle_right).any())
+    may_select = kind == "value"
+
+    raw = held_out(examples, growth=growth, folds=folds, seed=seed, with_after=with_after)
+    select = may_select and selects(examples, raw)
+    calibration = calibrations(examples, raw, select=select)
+    held = judge(examples, raw, folds=folds, seed=seed, may_select=may_select)
+    metrics = figures(examples, held, folds=folds, seed=seed)
+    known = known_queries(examples, held)
+    points = operating_points(held.standing, held.vote, examples.oracle_right, known) if known.any() else {}
+    if points:
+        metrics["early_stop"] = risks(examples, held, threshold=points["baseline-match"].threshold)
+    metrics["fused"] = bool((examples.view == FUSED).any())
+    if may_select:
+        metrics["selection"] = "class" if select else "vote"
+
+    files = {FAIL: grow(examples.rows, examples.wrong, growth=growth, seed=seed).content}
+    if with_after:
+        leads = examples.leads & (examples.view != FUSED)
+        label = examples.oracle_right[examples.query]
+        files[AFTER] = grow(examples.rows[leads], label[leads], growth=growth, seed=seed).content
+    card = Card(
+        format=FORMAT,
+        kind=kind,
+        level=KINDS[kind],
+        features=tuple((feature.name, feature.version) for feature in setting.features.features),
+        fingerprint=setting.features.fingerprint(),
+        calibration={name: one for name, one in calibration.items() if name == "fail" or with_after},
+        crowd=None if any_crowd else tuple(crowd),
+        oracle=oracle,
+        operating_points=points,
+        min_members=setting.least,
+        data={
+            "file": None,
+            "sha256": None,
+            **(data or {}),
+            "n": examples.queries,
+            "equivalence": equivalence,
+        },
+        metrics=metrics,
+        seed=seed,
+        versions={
+            "pyramid-moa": _version("pyramid-moa"),
+            "xgboost": module.__version__,
+            "numpy": np.__version__,
+        },
+    )
+    files[CARD] = card.as_json()
+    return LearnedRouter.parse(files, where="the router just trained")
+
+
+def default_features(kind: str, crowd: Sequence[str] | None = None) -> tuple[Feature, ...]:
+    """The columns of a kind of router; those that name a member only where a crowd is given."""
+    level = KINDS[kind]
+    if level == "class":
+        return DEFAULT_CLASS_FEATURES + (member_features(crowd, "class") if crowd else ())
+    members = member_features(crowd, "query") if crowd else ()
+    if kind == "consensus":
+        return tuple(f for f in DEFAULT_QUERY_FEATURES if f.family != "logprob") + members
+    return tuple(sorted(DEFAULT_QUERY_FEATURES, key=lambda f: f.family != "logprob")) + members
+
+
+def _check(crowd: Sequence[str], oracle: str | None, kind: str, folds: int) -> None:
+    if isinstance(crowd, str) or not crowd or len(set(crowd)) != len(crowd):
+        raise InputError(f"crowd must be a list of different names, at least one, not {crowd!r}")
+    if oracle in crowd:
+        raise InputError(
+            f"the oracle {oracle!r} is in the crowd: a router is trained with an oracle outside it"
+        )
+    if kind not in KINDS:
+        raise InputError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
+    if folds < 2:
+        raise InputError(f"folds must be at least 2, not {folds!r}")
+
+
+def _varying(setting: Setting, examples: Examples) -> tuple[Setting, Examples]:
+    """Without the columns that are always missing or always the same: trees cannot use them."""
+    missing = np.isnan(examples.rows)
+    some = np.where(missing, np.inf, examples.rows)
+    high = np.where(missing, -np.inf, examples.rows).max(axis=0)
+    varies = (high > some.min(axis=0)) | (missing.any(axis=0) & ~missing.all(axis=0))
+    if not varies.any():
+        raise InputError("no feature varies over these records: there is nothing to learn from")
+    features = replace(
+        setting.features,
+        features=tuple(f for f, kept in zip(setting.features.features, varies, strict=True) if kept),
+    )
+    return replace(setting, features=features), replace(examples, rows=examples.rows[:, varies])
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "unknown"

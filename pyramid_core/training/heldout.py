@@ -1,0 +1,289 @@
+"""What a router would have said of queries that it has not seen: predictions, calibration, selection, figures.
+
+Everything fitted or chosen for a fold comes from the other folds: trees, calibration, vote or selection, thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyramid_core.calibration import Calibration, auroc, brier, ece
+from pyramid_core.profiles import Curve, apgr, match_rate, target
+from pyramid_core.training.boosting import Growth, grow
+from pyramid_core.training.examples import COMPLETE, FUSED, PARTIAL, Examples
+from pyramid_core.training.folds import folds_of
+from pyramid_core.types import OperatingPoint
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+SHARES: Mapping[str, float] = {"economy": 0.5, "balanced": 0.8, "baseline-match": 1.0}
+"""What share of the gap between the crowd's vote and the oracle each operating point recovers."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scores:
+    """Predictions, one for each row: `wrong` of its answer, `after` of the oracle's (NaN where there are no trees)."""
+
+    wrong: Floats
+    after: Floats
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Standing:
+    """What stands in one view of each query.
+
+    Attributes:
+        row: [queries] the row of the class that stands; -1 where there is none.
+        p_fail: [queries] 1 where nothing stands.
+        right: [queries] whether what stands is right: 0 where nothing does, NaN where that is not known.
+        p_after: [queries] NaN where there is no prediction.
+    """
+
+    row: npt.NDArray[np.int64]
+    p_fail: Floats
+    right: Floats
+    p_after: Floats
+
+
+def held_out(examples: Examples, *, growth: Growth, folds: int, seed: int, with_after: bool) -> Scores:
+    """Raw predictions of trees that were grown without the query's question.
+
+    Raises:
+        InputError: a fold has nothing to learn from.
+        MissingExtra: xgboost is not installed.
+    """
+    fold = folds_of(examples.keys, folds=folds, seed=seed)[examples.query]
+    wrong = np.full(len(fold), np.nan)
+    after = np.full(len(fold), np.nan)
+    for number in range(folds):
+        out = fold == number
+        if not out.any():
+            continue
+        wrong[out] = grow(
+            examples.rows[~out], examples.wrong[~out], growth=growth, seed=seed
+        ).forest.probabilities(examples.rows[out])
+        if with_after:
+            leads = ~out & examples.leads & (examples.view != FUSED)
+            label = examples.oracle_right[examples.query]
+            trees = grow(examples.rows[leads], label[leads], growth=growth, seed=seed).forest
+            after[out] = trees.probabilities(examples.rows[out])
+    return Scores(wrong=wrong, after=after)
+
+
+def stand(examples: Examples, scores: Scores, *, view: int, select: bool) -> Standing:
+    """The class that stands in each query: the least likely wrong one (`select`), or that with most votes."""
+    rows = np.flatnonzero(examples.view == view)
+    if not select:
+        rows = rows[examples.leads[rows]]
+    # Rows of a query come with most votes first, and a stable sort keeps them so where scores are equal.
+    order = rows[np.lexsort((np.arange(len(rows)), scores.wrong[rows], examples.query[rows]))]
+    queries, first = np.unique(examples.query[order], return_index=True)
+    row = np.full(examples.queries, -1, dtype=np.int64)
+    row[queries] = order[first]
+    there = row >= 0
+    p_fail, right, p_after = np.ones(len(row)), np.zeros(len(row)), np.full(len(row), np.nan)
+    p_fail[there] = scores.wrong[row[there]]
+    right[there] = 1.0 - examples.wrong[row[there]]
+    leading = rows[examples.leads[rows]]
+    p_after[examples.query[leading]] = scores.after[leading]
+    return Standing(row=row, p_fail=p_fail, right=right, p_after=p_after)
+
+
+def calibrations(
+    examples: Examples, raw: Scores, *, select: bool, among: Flags | None = None
+) -> dict[str, Calibration]:
+    """Calibration of the standing answers' p_fail and of p_after, on the complete crowds of the queries `among`."""
+    standing = stand(examples, raw, view=COMPLETE, select=select)
+    within = (standing.row >= 0) & (np.ones(examples.queries, dtype=bool) if among is None else among)
+    graded = within & ~np.isnan(standing.right)
+    found = {"fail": Calibration.fit(p=standing.p_fail[graded], outcome=1.0 - standing.right[graded])}
+    known = within & ~np.isnan(examples.oracle_right) & ~np.isnan(standing.p_after)
+    if known.any():
+        found["after"] = Calibration.fit(p=standing.p_after[known], outcome=examples.oracle_right[known])
+    return found
+
+
+def calibrated(raw: Scores, by: Mapping[str, Calibration]) -> Scores:
+    """`raw` after calibration."""
+    after = by["after"].of(raw.after) if "after" in by else raw.after
+    return Scores(wrong=by["fail"].of(raw.wrong), after=after)
+
+
+def selects(examples: Examples, raw: Scores, among: Flags | None = None) -> bool:
+    """Whether the scored class is right more often than the vote, on the queries `among`."""
+    accuracies = []
+    for select in (True, False):
+        right = stand(examples, raw, view=COMPLETE, select=select).right
+        accuracies.append(np.nanmean(right if among is None else right[among]))
+    return bool(accuracies[0] > accuracies[1])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeldOut:
+    """Each query as a router from the other folds would have judged it.
+
+    Attributes:
+        scores: calibrated, one a row.
+        standing: in the complete crowd.
+        vote: [queries] whether the vote is right.
+        selecting: [folds] whether selection stood in that fold.
+    """
+
+    scores: Scores
+    standing: Standing
+    vote: Floats
+    selecting: tuple[bool, ...]
+
+
+def judge(examples: Examples, raw: Scores, *, folds: int, seed: int, may_select: bool) -> HeldOut:
+    """Calibration and the choice of vote or selection for each fold, from the others."""
+    fold = folds_of(examples.keys, folds=folds, seed=seed)
+    wrong, after = raw.wrong.copy(), raw.after.copy()
+    choices = []
+    rows = np.full(examples.queries, -1, dtype=np.int64)
+    for number in range(folds):
+        others = fold != number
+        select = may_select and selects(examples, raw, others)
+        choices.append(select)
+        mine = ~others[examples.query]
+        one = calibrated(raw, calibrations(examples, raw, select=select, among=others))
+        wrong[mine], after[mine] = one.wrong[mine], one.after[mine]
+        rows[~others] = stand(examples, raw, view=COMPLETE, select=select).row[~others]
+    scores = Scores(wrong=wrong, after=after)
+    vote = stand(examples, scores, view=COMPLETE, select=False)
+    there = rows >= 0
+    p_fail, right = np.ones(len(rows)), np.zeros(len(rows))
+    p_fail[there], right[there] = wrong[rows[there]], 1.0 - examples.wrong[rows[there]]
+    standing = Standing(row=rows, p_fail=p_fail, right=right, p_after=vote.p_after)
+    return HeldOut(scores=scores, standing=standing, vote=vote.right, selecting=tuple(choices))
+
+
+def curves(standing: Standing, oracle_right: Floats, among: Flags) -> tuple[Curve, Curve]:
+    """The profile by p_fail, and by p_fail + p_after - 1 (equal where p_after says nothing)."""
+    p_fail, right, after = standing.p_fail[among], standing.right[among], oracle_right[among]
+    p_after = np.where(np.isnan(standing.p_after[among]), 1.0, standing.p_after[among])
+    return (
+        Curve.of(score=p_fail, stands=right, after=after),
+        Curve.of(score=p_fail + p_after - 1.0, stands=right, after=after),
+    )
+
+
+def operating_points(
+    standing: Standing, vote: Floats, oracle_right: Floats, among: Flags
+) -> dict[str, OperatingPoint]:
+    """The thresholds that recover each of `SHARES` of the gap on the queries `among`; see `SHARES`.
+
+    A threshold of 1 (a barrier of 1) never escalates: the crowd is already there.
+    """
+    weak, oracle = float(vote[among].mean()), float(oracle_right[among].mean())
+    by_fail, by_gain = curves(standing, oracle_right, among)
+    found = {}
+    for name, share in SHARES.items():
+        wanted = target(weak=weak, oracle=oracle, share=share)
+        threshold, barrier = by_fail.threshold_to(wanted), by_gain.threshold_to(wanted)
+        found[name] = OperatingPoint(
+            threshold=float(np.clip(threshold, 0.0, 1.0)), barrier=float(np.clip(barrier, -1.0, 1.0))
+        )
+    return found
+
+
+def known_queries(examples: Examples, held: HeldOut) -> Flags:
+    """The queries whose standing answer, vote and oracle are all graded: those that a profile is of."""
+    known: Flags = ~(np.isnan(held.standing.right) | np.isnan(held.vote) | np.isnan(examples.oracle_right))
+    return known
+
+
+def risks(examples: Examples, held: HeldOut, *, threshold: float) -> dict[str, float]:
+    """How often a partial crowd's verdict at `threshold` is not that of the complete crowd, by answers heard.
+
+    Accepting another class is another verdict. By Laplace's rule, so that nothing is ever said to be certain.
+    """
+    partial = stand(examples, held.scores, view=PARTIAL, select=any(held.selecting))
+    both = (partial.row >= 0) & (held.standing.row >= 0)
+    heard = np.where(both, examples.members[partial.row], 0)
+    escalate = partial.p_fail > threshold
+    calls, complete = examples.calls[partial.row], examples.calls[held.standing.row]
+    changed = escalate != (held.standing.p_fail > threshold)
+    changed |= ~escalate & ((calls & complete) != calls)
+    return {
+        str(size): float((changed[both & (heard == size)].sum() + 1) / ((both & (heard == size)).sum() + 2))
+        for size in sorted(set(heard[both].tolist()))
+    }
+
+
+def figures(examples: Examples, held: HeldOut, *, folds: int, seed: int) -> dict[str, Any]:
+    """What the card says of the router, on held-out queries, with 95 % bootstrap intervals over questions."""
+    graded = ~np.isnan(held.standing.right)
+    p, wrong = held.standing.p_fail[graded], 1.0 - held.standing.right[graded]
+    told: dict[str, Any] = {
+        "queries": int(graded.sum()),
+        "vote_accuracy": _rounded(np.nanmean(held.vote)),
+        "chosen_accuracy": _rounded(1.0 - wrong.mean()),
+        "selection_folds": int(sum(held.selecting)),
+    }
+    measures: Mapping[str, Callable[[Floats, Floats], float]] = {
+        "auroc": lambda p, wrong: auroc(score=p, outcome=wrong),
+        "ece": lambda p, wrong: ece(p=p, outcome=wrong),
+        "brier": lambda p, wrong: brier(p=p, outcome=wrong),
+    }
+    for name, measure in measures.items():
+        told[name] = _rounded(measure(p, wrong))
+        told[f"{name}_ci"] = _interval(measure, p, wrong, seed=seed)
+    known = known_queries(examples, held)
+    if known.any():
+        told |= _profile(examples, held, known, folds=folds, seed=seed)
+    return told
+
+
+def _profile(examples: Examples, held: HeldOut, known: Flags, *, folds: int, seed: int) -> dict[str, Any]:
+    weak, oracle = float(held.vote[known].mean()), float(examples.oracle_right[known].mean())
+    by_fail, by_gain = curves(held.standing, examples.oracle_right, known)
+    told: dict[str, Any] = {
+        "profiled": int(known.sum()),
+        "oracle_accuracy": _rounded(oracle),
+        "apgr": _rounded(apgr(by_fail, weak=weak, oracle=oracle)),
+        "apgr_value": _rounded(apgr(by_gain, weak=weak, oracle=oracle)),
+        "match_rate": _rounded(match_rate(by_fail, oracle=oracle)),
+        "match_rate_value": _rounded(match_rate(by_gain, oracle=oracle)),
+        "best_accuracy": _rounded(max(by_fail.best, by_gain.best)),
+    }
+    fold = folds_of(examples.keys, folds=folds, seed=seed)
+    reached: dict[str, list[tuple[Floats, Floats]]] = {}
+    for number in range(folds):
+        others, mine = known & (fold != number), known & (fold == number)
+        if not others.any() or not mine.any():
+            continue
+        for name, point in operating_points(held.standing, held.vote, examples.oracle_right, others).items():
+            asked = held.standing.p_fail[mine] > point.threshold
+            right = np.where(asked, examples.oracle_right[mine], held.standing.right[mine])
+            reached.setdefault(name, []).append((asked.astype(float), right))
+    told["operating_points"] = {
+        name: {
+            "rate": _rounded(np.concatenate([asked for asked, _ in parts]).mean()),
+            "accuracy": _rounded(np.concatenate([right for _, right in parts]).mean()),
+        }
+        for name, parts in reached.items()
+    }
+    return told
+
+
+def _interval(
+    measure: Callable[[Floats, Floats], float], p: Floats, wrong: Floats, *, seed: int, draws: int = 300
+) -> list[float | None]:
+    random = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(draws):
+        sample = random.integers(0, len(p), len(p))
+        drawn.append(measure(p[sample], wrong[sample]))
+    return [_rounded(np.nanquantile(drawn, q)) if np.isfinite(drawn).any() else None for q in (0.025, 0.975)]
+
+
+def _rounded(value: float | np.floating[Any]) -> float | None:
+    """Five digits, for a card; None for NaN."""
+    return round(float(value), 5) if np.isfinite(value) else None
