@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_core.messages import (AIMessage, BaseMessage, FunctionMessage, HumanMessage, SystemMessage, ToolMessage)
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 
 from langchain_pyramid.binding import BOUND_NAMES, Binding, Structured
 from langchain_pyramid.runs import Parent
@@ -81,10 +88,10 @@ class Call:
         """The same as the core sees it.
 
         Raises:
-            InputError: there is no message.
+            InputError: no message says anything.
         """
-        if not self.messages:
-            raise InputError("the prompt is empty: give at least one message")
+        if all(map(_blank, self.messages)):
+            raise InputError("the prompt is empty: give at least one message that says something")
         structured: Structured | None = self.binding.structured
         return Query(
             text=question(self.messages),
@@ -101,6 +108,12 @@ def call_of(query: Query) -> Call:
     if isinstance(query.raw, Call):
         return query.raw
     return Call(messages=(HumanMessage(query.text),), binding=Binding(tools=query.tools))
+
+
+def _blank(message: BaseMessage) -> bool:
+    content = message.content
+    said = content.strip() if isinstance(content, str) else content
+    return not said and not getattr(message, "tool_calls", None)
 
 
 def question(messages: Sequence[BaseMessage]) -> str:

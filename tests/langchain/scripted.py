@@ -116,7 +116,9 @@ class Scripted(BaseChatModel):
         if method == "function_calling":
             return super().with_structured_output(schema, include_raw=include_raw)
         llm = self.bind(own_format=convert_to_json_schema(schema)["title"], strict=strict)
-        parser = PydanticOutputParser(pydantic_object=schema) if isinstance(schema, type) else JsonOutputParser()
+        parser = (
+            PydanticOutputParser(pydantic_object=schema) if isinstance(schema, type) else JsonOutputParser()
+        )
         if not include_raw:
             return llm | parser
         parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
@@ -217,7 +219,9 @@ class Tokens(BaseCallbackHandler):
 
 def pyramid(*crowd: Any, oracle: Any = None, **fields: Any) -> ChatPyramid:
     """A ChatPyramid over scripted members; texts are models that say them."""
-    members = [Scripted(f"m{n}", says) if not isinstance(says, Runnable) else says for n, says in enumerate(crowd)]
+    members = [
+        Scripted(f"m{n}", says) if not isinstance(says, Runnable) else says for n, says in enumerate(crowd)
+    ]
     if not isinstance(oracle, Runnable):
         oracle = Scripted("big", "oracle says 7" if oracle is None else oracle, used=(100, 50))
     return ChatPyramid(crowd=members, oracle=oracle, **fields)

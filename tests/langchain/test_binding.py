@@ -94,7 +94,11 @@ class TestRetriesAndFallbacks:
 class TestThrough:
     def test_tools_that_a_member_brought_along_give_way_to_those_bound_now(self):
         model = Scripted("small", CALL)
-        member = bound(model.bind(tools=["old"], flavour="sour"), "small", Binding(tools=({"type": "function", "function": {"name": "new", "parameters": {}}},)))
+        member = bound(
+            model.bind(tools=["old"], flavour="sour"),
+            "small",
+            Binding(tools=({"type": "function", "function": {"name": "new", "parameters": {}}},)),
+        )
         member.runnable.invoke("x")
         (_, settings), *_ = model.calls
         assert settings["own_schema"] == ["new"]

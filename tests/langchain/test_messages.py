@@ -9,7 +9,11 @@ from pyramid_core.types import ToolCall, Usage
 
 OPENAI = {
     "content": [
-        {"token": "4", "logprob": -0.1, "top_logprobs": [{"token": "4", "logprob": -0.1}, {"token": "5", "logprob": -3}]},
+        {
+            "token": "4",
+            "logprob": -0.1,
+            "top_logprobs": [{"token": "4", "logprob": -0.1}, {"token": "5", "logprob": -3}],
+        },
         {"token": "2", "logprob": -0.2, "top_logprobs": []},
     ]
 }
@@ -95,7 +99,12 @@ class TestAnswers:
 
 class TestQuestions:
     def test_the_question_is_the_last_human_message(self):
-        messages = [HumanMessage("first"), AIMessage("a"), HumanMessage("second"), ToolMessage("5", tool_call_id="1")]
+        messages = [
+            HumanMessage("first"),
+            AIMessage("a"),
+            HumanMessage("second"),
+            ToolMessage("5", tool_call_id="1"),
+        ]
         assert question(messages) == "second"
 
     def test_without_a_human_message_it_is_the_whole_conversation(self):
@@ -103,14 +112,21 @@ class TestQuestions:
 
     def test_messages_become_plain_json_by_role(self):
         call = {"name": "add", "args": {"a": 1}, "id": "1"}
-        messages = [SystemMessage("s"), HumanMessage("h"), AIMessage("", tool_calls=[call]), ToolMessage("2", tool_call_id="1")]
+        messages = [
+            SystemMessage("s"),
+            HumanMessage("h"),
+            AIMessage("", tool_calls=[call]),
+            ToolMessage("2", tool_call_id="1"),
+        ]
         assert [plain(message) for message in messages] == [
             {"role": "system", "content": "s"},
             {"role": "user", "content": "h"},
             {
                 "role": "assistant",
                 "content": "",
-                "tool_calls": [{"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}],
+                "tool_calls": [
+                    {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+                ],
             },
             {"role": "tool", "content": "2", "tool_call_id": "1"},
         ]

@@ -107,9 +107,10 @@ class TestTree:
         (own,) = tracer.named("ChatPyramid")
         children = tracer.children(own)
         assert sorted(run.extra["metadata"]["pyramid_member"] for run in children) == ["big", "m0", "m1"]
-        assert {"pyramid:oracle" if run.extra["metadata"]["pyramid_member"] == "big" else "pyramid:crowd" for run in children} == {
-            tag for run in children for tag in run.tags if tag.startswith("pyramid:")
-        }
+        assert {
+            "pyramid:oracle" if run.extra["metadata"]["pyramid_member"] == "big" else "pyramid:crowd"
+            for run in children
+        } == {tag for run in children for tag in run.tags if tag.startswith("pyramid:")}
         assert tracer.open == []
         assert all(run.end_time is not None for run in children)
 
@@ -158,7 +159,9 @@ class TestSettings:
 
     def test_tags_and_metadata_of_the_caller_reach_the_members(self):
         tracer = Tracer()
-        pyramid("4", "4").invoke("2 + 2?", {"callbacks": [tracer], "tags": ["mine"], "metadata": {"user": "ada"}})
+        pyramid("4", "4").invoke(
+            "2 + 2?", {"callbacks": [tracer], "tags": ["mine"], "metadata": {"user": "ada"}}
+        )
         for run in tracer.named("Scripted"):
             assert "mine" in run.tags
             assert run.extra["metadata"]["user"] == "ada"
@@ -191,7 +194,9 @@ class TestListedHandlers:
 
 
 class TestCancellation:
-    @pytest.mark.parametrize("wrap", [lambda m: m, lambda m: m.with_retry(), lambda m: m.bind(x=1)], ids=["bare", "retry", "bind"])
+    @pytest.mark.parametrize(
+        "wrap", [lambda m: m, lambda m: m.with_retry(), lambda m: m.bind(x=1)], ids=["bare", "retry", "bind"]
+    )
     async def test_a_member_that_is_not_needed_has_its_run_closed_and_marked(self, wrap):
         tracer = Tracer()
         slow = Scripted("slow", "4", gate=asyncio.Event())
