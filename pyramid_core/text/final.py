@@ -23,8 +23,20 @@ from pyramid_core.text.normal import (
 )
 
 _OPTION = re.compile(r"^[ \t]*+(?:\(([A-Z])\)|([A-Z])[.):])[ \t]++(.*)$", re.MULTILINE)
+_CODE_SIGNS = (
+    "def ",
+    "class ",
+    "import ",
+    "return",
+    "assert ",
+    "#include",
+    "function ",
+    "public ",
+    "print(",
+    "SELECT ",
+)
 _CODE_LINE = re.compile(
-    r"(?:^|\n)\s{0,8}+(?:(?:async )?def \w++\s?\(|class \w++|import \w|from \w++ import|return\b|assert |for .{1,80}:\n"
+    r"(?:^|\n)\s{0,8}+(?:(?:async )?def \w++\s?\(|class \w++|import \w|from \w++ import|return\b|assert "
     r"|#include|function \w|public (?:static|class)|print\(|SELECT )"
 )
 _CONFIDENCE = re.compile(r"[\s.,;(]{0,4}(?<![A-Za-z])(?:[Pp]robability|[Cc]onfidence)\b[^\n]{0,40}+\s*+$")
@@ -138,7 +150,7 @@ def _named_option(span: str, options: Mapping[str, str]) -> str | None:
 
 def options_of(question: str) -> dict[str, str]:
     """The options that a question lists, letter -> text: lines "A. ...", "(A) ..." from A on; empty if under two."""
-    if "B" not in question:
+    if "\nB" not in question and "(B)" not in question:
         return {}
     options: dict[str, str] = {}
     for found in _OPTION.finditer(question):
@@ -219,4 +231,4 @@ def looks_like_code(text: str) -> bool:
     at = text.find("```")
     if at >= 0 and not text[at + 3 : at + 12].lstrip().lower().startswith(("json", "{", '"')):
         return True
-    return _CODE_LINE.search(text) is not None
+    return any(sign in text for sign in _CODE_SIGNS) and _CODE_LINE.search(text) is not None

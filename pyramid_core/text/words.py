@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 import re
-from itertools import pairwise
 
 FEATURE_CHARS = 4_000
 """Features read this many characters from each end of a text."""
 
-STATED_CHARS = 400
+STATED_CHARS = 200
 """A confidence is looked for in this many characters, from the end."""
 
+CHAIN_CHARS = 120
+"""The longest left side of an equation that is read."""
+
 _DIGITS_ONLY = bytes(code if chr(code) in "0123456789." else 32 for code in range(256))
-_NO_NUMBER = frozenset(("",))
 _CHAIN = re.compile(r"\s?+((?:%?[\d.,]*\d[$€£]?\s?[-+*/x×÷−]\s?){1,12}%?[\d.,]*\d)[$€£\s]*+(.?)", re.DOTALL)
 _TERM = re.compile(r"([-+*/x×÷−]?)[\s$€£]*+(\d[\d,]*+(?:\.\d++)?+)(%?)")
 _RESULT = re.compile(r"\s?[$€£]?(-?\d[\d,]*+(?:\.\d++)?+)(?![A-Za-z(%])(?!\s?[-+*/x×÷−^]\s?[$€£(\d\s])")
@@ -89,8 +90,8 @@ def words_of(text: str) -> frozenset[str]:
 
 def numbers_of(text: str) -> frozenset[str]:
     """The different numbers in `text`, without signs, thousands separators and trailing zeros."""
-    tokens = text.encode("ascii", "replace").translate(_DIGITS_ONLY, b",").decode("ascii").split()
-    return frozenset([_plain(token) if "." in token else token for token in set(tokens)]) - _NO_NUMBER
+    tokens = set(text.encode("ascii", "replace").translate(_DIGITS_ONLY, b",").decode("ascii").split())
+    return frozenset([_plain(token) if "." in token else token for token in tokens])
 
 
 def _plain(token: str) -> str:
@@ -111,16 +112,19 @@ def equations_of(text: str) -> tuple[int, int]:
     if "=" not in text:
         return 0, 0
     count = wrong = 0
-    for left, right in pairwise(text.split("=")):
+    pieces = text.split("=")
+    left = pieces[0]
+    for right in pieces[1:]:
         # Reversed, the chain that ends at the equals sign starts the string, and one anchored match finds it.
-        chain = _CHAIN.match(left[-120:][::-1])
-        result = _RESULT.match(right) if chain else None
-        if chain is None or result is None or chain[2] in _BINDS:
-            continue
-        value = _evaluate(chain[1][::-1])
-        if math.isfinite(value):
-            count += 1
-            wrong += not _agrees(value, result[1].replace(",", ""))
+        chain = _CHAIN.match(left[: -CHAIN_CHARS - 1 : -1])
+        if chain is not None and chain[2] not in _BINDS:
+            result = _RESULT.match(right)
+            if result is not None:
+                value = _evaluate(chain[1][::-1])
+                if not math.isnan(value):
+                    count += 1
+                    wrong += not _agrees(value, result[1].replace(",", ""))
+        left = right
     return count, wrong
 
 
