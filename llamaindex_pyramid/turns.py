@@ -1,0 +1,93 @@
+"""A turn: one call of the pyramid between LlamaIndex and the core, the same for all eight ways of calling it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from llamaindex_pyramid.events import active_span, tell, under
+from llamaindex_pyramid.responses import Shape
+from pyramid_core.errors import PyramidAbstained, PyramidFailed
+from pyramid_core.pyramid import Pyramid
+from pyramid_core.types import Outcome, Query
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What one call needs on its way in and out.
+
+    Attributes:
+        pyramid: the core's.
+        query: for it.
+        context: what this query brings with it (deadline).
+        shape: makes the responses.
+        model: the name to answer under.
+        span: the pyramid's own, open while the turn is made.
+    """
+
+    pyramid: Pyramid
+    query: Query
+    context: Mapping[str, Any]
+    shape: Shape
+    model: str
+    span: str | None = field(default_factory=active_span)
+
+    def ask(self) -> Any:
+        """The whole response."""
+        with self._told():
+            outcome = self.pyramid.ask(self.query, **self.context)
+        return self._whole(outcome)
+
+    async def aask(self) -> Any:
+        """The whole response, on the event loop."""
+        with self._told():
+            outcome = await self.pyramid.aask(self.query, **self.context)
+        return self._whole(outcome)
+
+    def stream(self) -> Iterator[Any]:
+        """The response in chunks; bad input is refused before the first."""
+        return self._chunks(self.pyramid.stream(self.query, **self.context))
+
+    def astream(self) -> AsyncIterator[Any]:
+        """The response in chunks, on the event loop."""
+        return self._achunks(self.pyramid.astream(self.query, **self.context))
+
+    def _chunks(self, items: Any) -> Iterator[Any]:
+        with closing(items), self._told():
+            while True:
+                with under(self.span):
+                    item = next(items, None)
+                if item is None:
+                    return
+                yield from self._of(item)
+
+    async def _achunks(self, items: Any) -> AsyncIterator[Any]:
+        async with aclosing(items):
+            with self._told():
+                while True:
+                    with under(self.span):
+                        item = await anext(items, None)
+                    if item is None:
+                        return
+                    for chunk in self._of(item):
+                        yield chunk
+
+    def _of(self, item: Any) -> Iterator[Any]:
+        if isinstance(item, Outcome):
+            tell(item.trace, model=self.model, span=self.span)
+        return cast("Iterator[Any]", self.shape.chunks(item))
+
+    def _whole(self, outcome: Outcome) -> Any:
+        tell(outcome.trace, model=self.model, span=self.span)
+        return self.shape.whole(outcome)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """A query without an answer is told of as well."""
+        try:
+            yield
+        except (PyramidFailed, PyramidAbstained) as error:
+            tell(error.trace, model=self.model, span=self.span)
+            raise
