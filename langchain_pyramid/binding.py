@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
+from langchain_core.output_parsers import BaseOutputParser, JsonOutputParser, PydanticOutputParser
 from langchain_core.runnables import (
     Runnable,
     RunnableParallel,
@@ -88,6 +88,12 @@ class Structured:
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def parser(self) -> BaseOutputParser[Any]:
+        """What reads an answer of this form."""
+        schema = self.schema
+        pydantic = isinstance(schema, type) and is_basemodel_subclass(schema)
+        return PydanticOutputParser(pydantic_object=schema) if pydantic else JsonOutputParser()
+
     def __repr__(self) -> str:
         """In plain words, and the same in every process: caches use it as a key."""
         plain = self.schema is None or isinstance(self.schema, dict)
@@ -133,12 +139,10 @@ class Bound:
 
     Attributes:
         runnable: gives the message.
-        parser: takes {"raw": message} and adds "parsed" and "parsing_error"; None where nothing is parsed.
         binding: what was bound; kept so that its key stays valid.
     """
 
     runnable: Runnable[Any, Any]
-    parser: Runnable[Any, Any] | None = None
     binding: Binding
 
 
@@ -175,12 +179,11 @@ def binding_tools(binding: Binding) -> Callable[[BaseChatModel], Runnable[Any, A
 
 
 def _with_schema(member: Runnable[Any, Any], binding: Binding, structured: Structured) -> Bound:
-    """The member's own structured output, taken apart into the model that answers and the parser after it.
+    """The model that answers, out of the member's own structured output.
 
-    Every `with_structured_output(include_raw=True)` is a sequence of {"raw": model} and a parser. Taken apart, the
-    member's run is the model's run, and its answer can be streamed.
+    Every `with_structured_output(include_raw=True)` is a sequence of {"raw": model} and a parser. Without the parser
+    the member's run is the model's run, its message is whole, and it can be streamed.
     """
-    parsers: list[Runnable[Any, Any]] = []
 
     def bind(model: BaseChatModel) -> Runnable[Any, Any]:
         whole = model.with_structured_output(
@@ -189,22 +192,14 @@ def _with_schema(member: Runnable[Any, Any], binding: Binding, structured: Struc
         first = whole.first if isinstance(whole, RunnableSequence) else None
         if not isinstance(first, RunnableParallel) or set(first.steps__) != {"raw"}:
             raise InputError(f"{type(model).__name__}.with_structured_output has a form of its own")
-        assert isinstance(whole, RunnableSequence)
-        rest = whole.steps[1:]
-        parsers.append(rest[0] if len(rest) == 1 else RunnableSequence(*rest))
         return first.steps__["raw"]
 
-    runnable = through(member, bind, without=_OF_TOOLS)
-    return Bound(runnable=runnable, parser=parsers[0], binding=binding)
+    return Bound(runnable=through(member, bind, without=_OF_TOOLS), binding=binding)
 
 
 def parsed_by(llm: Runnable[Any, Any], structured: Structured, *, include_raw: bool) -> Runnable[Any, Any]:
     """The pyramid's message, then its parser, in the form that LangChain's `with_structured_output` promises."""
-    schema = structured.schema
-    pydantic = isinstance(schema, type) and is_basemodel_subclass(schema)
-    parser: Runnable[Any, Any] = (
-        PydanticOutputParser(pydantic_object=schema) if pydantic else JsonOutputParser()
-    )
+    parser = structured.parser()
     if not include_raw:
         return llm | parser
     parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
-from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
 from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.outputs import ChatGeneration
 from langchain_core.runnables import Runnable
 
 from langchain_pyramid.binding import Binding, Bound, bound, models_in
@@ -137,8 +137,10 @@ class SyncChatMember:
 
     def _answer(self, message: Any, asked: Asked, *, text: str | None = None) -> Answer:
         message = self._checked(message)
-        if self.role == "crowd" and asked.ready.parser is not None:
-            _parse(message, asked.ready.parser, asked.child)
+        structured = asked.call.binding.structured
+        if self.role == "crowd" and structured is not None:
+            # What does not parse is no answer. An oracle's goes out, and the caller's parser says what is wrong.
+            structured.parser().parse_result([ChatGeneration(message=message)])
         answer = answer_of(message, text=text)
         price = self.price or self._own_price()
         return answer if price is None else replace(answer, cost=price.cost(answer.usage))
@@ -206,14 +208,6 @@ def _as_chunk(message: AIMessage) -> AIMessageChunk:
         tool_calls=message.tool_calls,
         invalid_tool_calls=message.invalid_tool_calls,
     )
-
-
-def _parse(message: AIMessage, parser: Runnable[Any, Any], child: ChildRun) -> None:
-    """A crowd's answer that does not parse is no answer; the oracle's goes out, and its caller's parser speaks."""
-    with child.entered():
-        error = parser.invoke({"raw": message}, child.beside("pyramid:parse")).get("parsing_error")
-    if error is not None:
-        raise OutputParserException(f"not the structure asked for: {error}") from error
 
 
 def _close(chunks: Any) -> None:

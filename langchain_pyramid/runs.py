@@ -183,10 +183,6 @@ class ChildRun:
             child.add_metadata(dict(parent.metadata))
         return child
 
-    def beside(self, name: str) -> RunnableConfig:
-        """The config of a further run under the pyramid's, for what belongs to this call."""
-        return {**self.config, "run_id": None, "run_name": name}
-
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Run what is inside as the child: to be entered anew for each step of an iterator.
@@ -207,7 +203,10 @@ class ChildRun:
     def _changes(self) -> dict[ContextVar[Any], Any]:
         """The context variables that differ while the member runs."""
         here = copy_context()
-        with set_config_context(self.config) as inner:
+        # Without the run's id: it is this run's, and what the member runs inside would take it for its own.
+        ambient: RunnableConfig = {**self.config}
+        del ambient["run_id"]
+        with set_config_context(ambient) as inner:
             changes = _differing(here, inner)
         for variable, *_ in _configure_hooks:
             value = variable.get()

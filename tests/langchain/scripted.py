@@ -43,8 +43,8 @@ class Scripted(BaseChatModel):
     details: Any = None
     breaks_after: int | None = None
     gate: Any = None
-    calls: list = []
-    threads: list = []
+    calls: Any = None
+    threads: Any = None
     streaming: bool | None = None
     secret: str = "sk-very-secret-key"
 

@@ -317,7 +317,7 @@ class TestOperatingPoints:
         assert "balanced" in message.response_metadata["pyramid"]["rule"]
 
     def test_one_that_the_router_does_not_have_is_an_error_that_lists_them(self):
-        with pytest.raises(InputError, match="no operating point 'cheap', only .*'economy'"):
+        with pytest.raises(InputError, match=r"no operating point 'cheap', only .*'economy'"):
             pyramid("4", model="pyramid:cheap")
 
     @pytest.mark.parametrize("name", ["gpt-5", "pyramid:", "pyramids", ""])
@@ -348,7 +348,7 @@ class TestBadArguments:
     def test_a_member_that_is_no_chat_model(self, thing):
         with pytest.raises(InputError, match=r"crowd\[1\] is .*, not a chat model"):
             ChatPyramid(crowd=[Scripted(), thing], oracle=Scripted())
-        with pytest.raises(InputError, match="oracle is .*, not a chat model"):
+        with pytest.raises(InputError, match=r"oracle is .*, not a chat model"):
             ChatPyramid(crowd=[Scripted()], oracle=thing)
 
     @pytest.mark.parametrize("rule", [-0.1, 1.1, float("nan"), float("inf")])
@@ -379,7 +379,7 @@ class TestBadArguments:
             pyramid("4", prices={"gpt": Price(input=0, output=0)})
 
     def test_a_price_that_is_none(self):
-        with pytest.raises(InputError, match="must be a pyramid_core.prices.Price"):
+        with pytest.raises(InputError, match=r"must be a pyramid_core\.prices\.Price"):
             pyramid("4", prices={"m0": 0.5})
 
 

@@ -208,11 +208,16 @@ class TestCancellation:
 
     async def test_a_caller_who_cancels_leaves_no_run_open(self):
         tracer = Tracer()
-        never = asyncio.Event()
-        llm = pyramid(Scripted("a", gate=never), Scripted("b", gate=never))
+        never, asked = asyncio.Event(), asyncio.Event()
+
+        class Waiting(Scripted):
+            async def _agenerate(self, *args, **kwargs):
+                asked.set()
+                await never.wait()
+
+        llm = pyramid(Scripted("a", gate=never), Waiting("b"))
         task = asyncio.create_task(llm.ainvoke("2 + 2?", {"callbacks": [tracer]}))
-        while len(tracer.runs) < 3:
-            await asyncio.sleep(0)
+        await asked.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -260,7 +265,7 @@ class TestContext:
         child = ChildRun(None, role="crowd", member="a", manager=CallbackManager)
         before = var_child_runnable_config.get()
         with child.entered():
-            assert var_child_runnable_config.get() is child.config
+            assert var_child_runnable_config.get()["callbacks"] is child.config["callbacks"]
         assert var_child_runnable_config.get() is before
 
     def test_inside_a_runnable_the_ambient_handlers_are_not_added_again(self):
@@ -268,6 +273,20 @@ class TestContext:
         llm = pyramid(Scripted("a", "crowd").bind(x=1), Scripted("b", "crowd two").with_config(tags=["t"]))
         RunnableLambda(lambda q: llm.invoke(q)).invoke("2 + 2?", {"callbacks": [tokens]})
         assert tokens.starts == 1
+
+    def test_what_a_member_runs_inside_does_not_take_its_runs_id(self):
+        tracer = Tracer()
+        inside = RunnableLambda(lambda q: q).with_config(run_name="inside")
+
+        class Nesting(Scripted):
+            def _generate(self, *args, **kwargs):
+                inside.invoke("x")
+                return super()._generate(*args, **kwargs)
+
+        pyramid(Nesting("a", "4"), "4").invoke("2 + 2?", {"callbacks": [tracer]})
+        (own,) = tracer.named("ChatPyramid")
+        assert len(tracer.children(own)) == 3
+        assert len(tracer.named("inside")) == 1
 
     def test_what_is_configured_at_run_time_reaches_the_members(self):
         seen = []
