@@ -106,7 +106,7 @@ def embedded_pyramid(router: str) -> Pyramid:
     return Pyramid(
         crowd=embedded_crowd(),
         oracle=embedded_oracle(),
-        router=AgreementRouter() if router == "agreement" else router,
+        router=router,
         policy=Policy(early_stop=None),
     )
 
