@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -139,7 +140,7 @@ class LearnedRouter:
             )
         return self
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Its kind and the first digits of its files' hash."""
         return f"{self.card.kind}/{digest(self.files)[:10]}"

@@ -1,7 +1,7 @@
 """XGBoost's own JSON, evaluated in numpy: no import of xgboost, no code in the file, no OpenMP stall on one row.
 
-A boosted forest is a sum of leaves. All trees of all rows walk down in lockstep, one gather a level, on flat arrays
-of nodes in which a leaf is its own child:
+A boosted forest is a sum of leaves. All trees of all rows walk down in lockstep, level by level, on flat arrays of
+nodes whose two children are neighbours, and in which a leaf is its own left child:
 
     p(x) = sigmoid(logit(base_score) + sum over trees of leaf(x))
 
@@ -27,6 +27,8 @@ from pyramid_core.errors import RouterError
 BATCH = 1024
 """Rows that walk together: their state then fits into the cache."""
 
+_BELOW = np.float32(-np.inf)
+
 LARGEST = float(np.finfo(np.float32).max)
 
 _DO = "train it with booster='gbtree', objective='binary:logistic', numeric features, and save it as JSON"
@@ -42,9 +44,9 @@ class Forest:
         depth: edges from a root to the deepest leaf.
         margin: logit of the base score.
         split: [nodes] the input a node looks at; below `features` where a missing value goes left, shifted by
-            `features` where it goes right (see `margins`).
+            `features` where it goes right, twice `features` for a leaf (see `_walk`).
         threshold: [nodes] float32.
-        child: [2 * nodes] the node to go to, right at 2i and left at 2i + 1; a leaf's own number for a leaf.
+        child: [nodes] the left child, with the right one behind it; a leaf's own number for a leaf.
         value: [nodes] float32, of leaves.
         roots: [trees] the first node of each tree.
     """
@@ -102,22 +104,25 @@ class Forest:
         return 1.0 / (1.0 + np.exp(-np.clip(self.margins(rows), -80.0, 80.0)))
 
     def _walk(self, table: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        # Each row is laid out twice: missing as -inf, which is below every threshold, then as +inf, which is not.
-        missing = np.isnan(table)
-        both = np.concatenate([np.where(missing, -np.inf, table), np.where(missing, np.inf, table)], axis=1)
-        flat = both.astype(np.float32, copy=False).ravel()
-        starts = np.arange(len(table))[:, None] * (2 * self.features)
-        node = np.broadcast_to(self.roots, (len(table), self.trees))
+        # Each row is laid out twice: missing as -inf, which is below every threshold, then as +inf, which is not;
+        # behind them stands what leaves look at, so that they stay where they are.
+        width = 2 * self.features + 1
+        inputs = np.empty((len(table), width), dtype=np.float32)
+        np.fmax(table, _BELOW, out=inputs[:, : self.features])
+        np.fmin(table, -_BELOW, out=inputs[:, self.features : -1])
+        inputs[:, -1] = _BELOW
+        flat = inputs.ravel()
+        starts = np.arange(0, flat.size, width)[:, None] if len(table) > 1 else 0
+        node = self.roots[None, :]
         for _ in range(self.depth):
-            left = flat.take(self.split.take(node) + starts) < self.threshold.take(node)
-            node = self.child.take(2 * node + left)
+            column = self.split.take(node)
+            if len(table) > 1:
+                column = column + starts
+            node = self.child.take(node) + (flat.take(column) >= self.threshold.take(node))
         leaves = np.empty((len(table), self.trees + 1), dtype=np.float32)
         leaves[:, 0] = self.margin
         leaves[:, 1:] = self.value.take(node)
-        summed: npt.NDArray[np.float64] = np.cumsum(leaves, axis=1, dtype=np.float32)[:, -1].astype(
-            np.float64
-        )
-        return summed
+        return leaves.cumsum(axis=1, dtype=np.float32)[:, -1].astype(np.float64)
 
 
 def _parse(document: Any, where: str) -> Forest:
@@ -169,37 +174,39 @@ class _Nodes:
 
     def add(self, tree: Any, where: str) -> None:
         left, right, feature, default, condition = _columns(tree, where)
-        self.roots.append(len(self.split))
-        number: dict[int, int] = {0: len(self.split)}  # of a node in the file -> in the flat lists
-        level, depth = [0], 0
+        root = len(self.split)
+        self.roots.append(root)
+        seen, level, depth = {0}, [0], 0
+        count = 1
         while level:
             below: list[int] = []
             for node in level:
                 children = (left[node], right[node])
                 if children == (-1, -1):
-                    self._append(0, math.inf, condition[node])
-                    self.child += [number[node], number[node]]
+                    self._append(2 * self.features, 0.0, len(self.split), condition[node])
                     continue
                 if not 0 <= feature[node] < self.features:
                     raise RouterError(
                         f"{where}: node {node} splits on feature {feature[node]} of {self.features}"
                     )
                 for child in children:
-                    if not 0 < child < len(left) or child in number:
+                    if not 0 < child < len(left) or child in seen:
                         raise RouterError(
                             f"{where}: node {node} points to {child}, which is no node below it"
                         )
-                    number[child] = self.roots[-1] + len(number)
+                    seen.add(child)
                 below += children
-                self._append(feature[node] + (0 if default[node] else self.features), condition[node], 0.0)
-                self.child += [number[children[1]], number[children[0]]]
+                column = feature[node] + (0 if default[node] else self.features)
+                self._append(column, condition[node], root + count, 0.0)
+                count += 2
             level = below
             depth += bool(below)
         self.depth = max(self.depth, depth)
 
-    def _append(self, split: int, threshold: float, value: float) -> None:
+    def _append(self, split: int, threshold: float, child: int, value: float) -> None:
         self.split.append(split)
         self.threshold.append(threshold)
+        self.child.append(child)
         self.value.append(value)
 
 
