@@ -46,11 +46,13 @@ CANCELLED = "pyramid:cancelled"
 
 _M = TypeVar("_M", bound=BaseCallbackManager)
 _TRACERS = (BaseTracer, AsyncBaseTracer)
-_SILENT = (BaseCallbackHandler.on_llm_new_token, AsyncCallbackHandler.on_llm_new_token)
 
 
 def keeps(handler: object, listed: tuple[Any, ...] = ()) -> bool:
     """Whether a member's run is reported to `handler`.
+
+    Tracers are kept, and so is a plain handler that follows runs from start to end without showing tokens, as some
+    tracing services are built. One that only looks at starts or at ends is after the call as the user knows it.
 
     Args:
         handler: a callback handler of the pyramid's own run.
@@ -62,9 +64,15 @@ def keeps(handler: object, listed: tuple[Any, ...] = ()) -> bool:
         return False
     if isinstance(handler, _TRACERS):
         return True
-    if isinstance(handler, UsageMetadataCallbackHandler):
+    if isinstance(handler, UsageMetadataCallbackHandler) or _overrides(handler, "on_llm_new_token"):
         return False
-    return getattr(type(handler), "on_llm_new_token", None) in _SILENT
+    starts = _overrides(handler, "on_chat_model_start") or _overrides(handler, "on_llm_start")
+    return starts and _overrides(handler, "on_llm_end")
+
+
+def _overrides(handler: object, method: str) -> bool:
+    bases = (BaseCallbackHandler, AsyncCallbackHandler)
+    return getattr(type(handler), method, None) not in [getattr(base, method) for base in bases]
 
 
 def is_listed(handler: object, listed: tuple[Any, ...]) -> bool:

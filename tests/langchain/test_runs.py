@@ -24,11 +24,37 @@ from tests.langchain.scripted import Scripted, SyncOnly, Tokens, Tracer, pyramid
 
 
 class Silent(BaseCallbackHandler):
-    """Records, but shows no tokens."""
+    """Follows runs, but shows no tokens."""
+
+    def on_chat_model_start(self, *args, **kwargs):
+        pass
+
+    def on_llm_end(self, *args, **kwargs):
+        pass
 
 
 class AsyncSilent(AsyncCallbackHandler):
-    """Records, but shows no tokens."""
+    """Follows runs, but shows no tokens."""
+
+    async def on_llm_start(self, *args, **kwargs):
+        pass
+
+    async def on_llm_end(self, *args, **kwargs):
+        pass
+
+
+class Starts(BaseCallbackHandler):
+    """Looks at what the call starts with."""
+
+    def on_chat_model_start(self, *args, **kwargs):
+        pass
+
+
+class Ends(BaseCallbackHandler):
+    """Adds something up at the end of a call."""
+
+    def on_llm_end(self, *args, **kwargs):
+        pass
 
 
 class Client:
@@ -53,13 +79,16 @@ class TestWhoIsKept:
             (Tracer(), True),
             (Silent(), True),
             (AsyncSilent(), True),
+            (Starts(), False),
+            (Ends(), False),
+            (BaseCallbackHandler(), False),
             (Tokens(), False),
             (UsageMetadataCallbackHandler(), False),
             (LogStreamCallbackHandler(), False),
         ],
         ids=lambda value: type(value).__name__,
     )
-    def test_recorders_are_kept_and_those_that_show_tokens_or_count_are_not(self, handler, kept):
+    def test_those_that_follow_runs_are_kept_and_those_that_show_tokens_or_count_are_not(self, handler, kept):
         assert keeps(handler) is kept
 
     def test_a_listed_handler_is_kept_whatever_it_does(self):
@@ -241,6 +270,12 @@ class TestCancellation:
         class Recorder(AsyncCallbackHandler):
             def __init__(self):
                 self.errors = []
+
+            async def on_chat_model_start(self, *args, **kwargs):
+                pass
+
+            async def on_llm_end(self, *args, **kwargs):
+                pass
 
             async def on_llm_error(self, error, **kwargs):
                 self.errors.append(type(error))
