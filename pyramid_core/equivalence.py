@@ -226,17 +226,22 @@ def _schemas(query: Query) -> dict[str, Mapping[str, Any]]:
 
 
 def _voices(observation: Observation) -> tuple[Voice, ...]:
-    place = {name: at for at, name in reversed(list(enumerate(observation.crowd)))}
+    crowd = observation.crowd
     found = []
     for reply in observation.replies:
         answer = reply.result
         if isinstance(answer, Answer) and counts(observation, reply):
             oracle = reply.role == "oracle"
+            place = -1 if oracle else crowd.index(reply.who) if reply.who in crowd else len(crowd)
             reading = Reading(answer.text, cut=answer.finish_reason == "length", extracted=answer.extracted)
-            voice = Voice(call=reply.call, member=reply.who, answer=answer, reading=reading, oracle=oracle)
-            found.append((-1 if oracle else place.get(reply.who, len(place)), reply.call, voice))
-    found.sort(key=lambda entry: entry[:2])
-    return tuple(voice for _, _, voice in found)
+            found.append((place, reply.call, Voice(reply.call, reply.who, answer, reading, oracle)))
+    if len(found) > 1:
+        found.sort(key=_place)
+    return tuple([voice for _, _, voice in found])
+
+
+def _place(entry: tuple[int, int, Voice]) -> tuple[int, int]:
+    return entry[:2]
 
 
 def _classes(observation: Observation, equivalence: str) -> tuple[AnswerClass, ...]:
@@ -251,18 +256,28 @@ def _classes(observation: Observation, equivalence: str) -> tuple[AnswerClass, .
         form = form_of(voice, query, options)
         if form is not None:
             groups.setdefault(form, []).append(voice)
-    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
-    return tuple(_class(key, members) for key, members in ordered)
+    ordered = list(groups.items())
+    if len(ordered) > 1:
+        ordered.sort(key=_votes, reverse=True)
+    return tuple([_class(key, members) for key, members in ordered])
+
+
+def _votes(group: tuple[str, list[Voice]]) -> int:
+    return len(group[1])
 
 
 def _class(key: str, members: list[Voice]) -> AnswerClass:
     if len(members) > 1:
-        members.sort(key=lambda voice: voice.call)
+        members.sort(key=_call)
     return AnswerClass(
-        calls=tuple(voice.call for voice in members),
-        members=tuple(voice.member for voice in members),
+        calls=tuple([voice.call for voice in members]),
+        members=tuple([voice.member for voice in members]),
         key=key,
     )
+
+
+def _call(voice: Voice) -> int:
+    return voice.call
 
 
 def _inferred(observation: Observation) -> str:
@@ -275,10 +290,12 @@ def _inferred(observation: Observation) -> str:
             raise InputError(
                 f"unknown answer_type {stated!r}: use one of {', '.join(_BY_ANSWER_TYPE)}, or None to infer it"
             ) from None
-    heard = voices(observation)
-    if any(voice.answer.tool_calls for voice in heard):
-        return "tool_calls"
-    readings = [voice.reading for voice in heard if not voice.reading.empty]
+    readings = []
+    for voice in voices(observation):
+        if voice.answer.tool_calls:
+            return "tool_calls"
+        if not voice.reading.empty:
+            readings.append(voice.reading)
     return _inferred_from(readings, observation) if readings else "exact"
 
 
@@ -289,17 +306,26 @@ def _inferred_from(readings: list[Reading], observation: Observation) -> str:
     options = options_listed(observation)
     if options and any(reading.choice(options) is not None for reading in readings):
         return "choice"
-    if sum(not reading.marks and looks_like_code(reading.tail) for reading in readings) >= half:
+    marked = [reading.marks.first for reading in readings]
+    unmarked = [reading for reading, span in zip(readings, marked, strict=True) if span is None]
+    if len(unmarked) >= half and sum(looks_like_code(reading.tail) for reading in unmarked) >= half:
         return "code"
-    if looks_like_code(question) and sum(bool(reading.marks) for reading in readings) >= half:
+    if len(readings) - len(unmarked) >= half and looks_like_code(question):
         return "literal"
-    spans = [next(iter(reading.marks), reading.tail[:200].strip()) for reading in readings]
-    if any(span[:1] in _OPENS_LITERAL for span in spans):
-        if sum(span[:1] in _OPENS_LITERAL and literal_form(span) is not None for span in spans) >= half:
+    spans = [
+        reading.tail[:200].strip() if span is None else span
+        for reading, span in zip(readings, marked, strict=True)
+    ]
+    opens = [span[:1] in _OPENS_LITERAL for span in spans]
+    if any(opens):
+        if (
+            sum(literal_form(span) is not None for span, open_ in zip(spans, opens, strict=True) if open_)
+            >= half
+        ):
             return "literal"
-        if sum(reading.fields is not None and not reading.marks for reading in readings) >= half:
+        if sum(reading.fields is not None for reading in unmarked) >= half:
             return "fields"
-    if sum(map(plainly_number, spans)) >= half:
+    if sum([plainly_number(span) for span in spans]) >= half:
         return "numeric"
     if asks_number(question[-2_000:]) and sum(reading.number is not None for reading in readings) >= half:
         return "numeric"

@@ -90,6 +90,7 @@ class Facts:
         self._offered: int | None = None
         self._out: list[Command] = []
         self._facts = 0
+        self._kept: dict[Any, Any] = {}
         self._judged: tuple[tuple[int, bool], Judgement] | None = None
 
     @property
@@ -129,6 +130,7 @@ class Facts:
             oracles=self.oracles,
             fused=self.fusing,
             evidence=evidence,
+            kept=self._kept,
         )
 
     def _running(self, role: Role) -> list[Call]:

@@ -107,12 +107,17 @@ class View:
     @lazy
     def question(self) -> Reading:
         """The question, read as answers are."""
-        return Reading(self.observation.query.text)
+        kept = self.observation.kept
+        if "question" not in kept:
+            kept["question"] = Reading(self.observation.query.text)
+        question: Reading = kept["question"]
+        return question
 
     @lazy
     def logprobs(self) -> dict[tuple[str, int], float]:
         """Statistics of the answers' log-probabilities, by (name, call)."""
-        return {}
+        statistics: dict[tuple[str, int], float] = self.observation.kept.setdefault("logprobs", {})
+        return statistics
 
     @lazy
     def overlaps(self) -> list[float]:

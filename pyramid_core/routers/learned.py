@@ -190,8 +190,10 @@ class LearnedRouter:
     ) -> Mapping[Foreseen, float]:
         """The present verdict with one minus the card's held-out risk that the complete crowd changes it.
 
-        Empty where the card has no risk for so many answers, or too few members have answered.
+        Empty where the card has no risk for so many answers, or too few members have answered. What has come is read
+        meanwhile: the last answer then finds most of the work done.
         """
+        self.features.rows(observation)
         risks = self.card.metrics.get("early_stop") or {}
         answered = sum(r.role == "crowd" and isinstance(r.result, Answer) for r in observation.replies)
         risk = risks.get(str(answered))

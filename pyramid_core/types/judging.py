@@ -13,6 +13,13 @@ from pyramid_core.types.settings import Context
 T = TypeVar("T")
 
 
+class _Missing:
+    """Nothing is cached; any value, None too, may be."""
+
+
+_MISSING = _Missing()
+
+
 class Verdict(StrEnum):
     """What a rule can say."""
 
@@ -35,6 +42,7 @@ class Observation:
         fused: whether an oracle's answer joins the classes (section 5 of the design) or stands by itself.
         evidence: what was gathered, by kind; absent where it failed or came late.
         cache: work shared between those who look, filled through `shared`.
+        kept: work on single answers, by call, that later observations of the same query find done.
     """
 
     query: Query
@@ -45,12 +53,12 @@ class Observation:
     fused: bool = False
     evidence: Mapping[str, Any] = field(default_factory=dict)
     cache: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def shared(self, key: Any, compute: Callable[[], T]) -> T:
         """The value under `key`, computed once for this observation."""
-        try:
-            found: T = self.cache[key]
-        except KeyError:
+        found: T | _Missing = self.cache.get(key, _MISSING)
+        if isinstance(found, _Missing):
             found = self.cache[key] = compute()
         return found
 
