@@ -144,8 +144,7 @@ class Deliberation(Facts):
         if self.live is not None and isinstance(self.calls[self.live].result, Failure):
             self.live = None
         if self._crowd_to_cut():
-            self._cancel(self._running("crowd"), now)
-            self.cut = True
+            self._cut_crowd(now)
             return _Next.AGAIN
         if self.context.pinned in self._open():
             return self._escalate(str(self.context.pinned), now)
@@ -195,19 +194,22 @@ class Deliberation(Facts):
         if self._judged is not None and self._judged[0] == key:
             return self._judged[1]
         assessment = self.router.assess(self.observation())
-        decision = self._decide(assessment, may_wait=may_wait)
+        decision = self._decide(assessment, self._options(may_wait=may_wait))
         judgement = self._judgement(assessment, decision, now)
         self._judged = (key, judgement)
         return judgement
 
-    def _decide(self, assessment: Assessment, *, may_wait: bool) -> Decision:
+    def _options(self, *, may_wait: bool) -> Options:
         oracles = () if self.context.pinned == "crowd" else self._open()
-        decision = self.rule.decide(
-            assessment, Options(oracles=oracles, may_wait=may_wait, context=self.context)
-        )
-        if decision.verdict is Verdict.ESCALATE and decision.oracle not in oracles:
-            raise ContractError(f"the rule names oracle {decision.oracle!r}; open are {list(oracles)}")
-        if decision.verdict is Verdict.WAIT and not may_wait:
+        return Options(oracles=oracles, may_wait=may_wait, context=self.context)
+
+    def _decide(self, assessment: Assessment, options: Options) -> Decision:
+        decision = self.rule.decide(assessment, options)
+        if decision.verdict is Verdict.ESCALATE and decision.oracle not in options.oracles:
+            raise ContractError(
+                f"the rule names oracle {decision.oracle!r}; open are {list(options.oracles)}"
+            )
+        if decision.verdict is Verdict.WAIT and not options.may_wait:
             raise ContractError("the rule says WAIT, but nothing is on its way")
         return decision
 
@@ -239,7 +241,8 @@ class Deliberation(Facts):
             self._offer(self._judge(now, may_wait=True).assessment)
         if policy.early_stop is None and policy.speculate is None:
             return None
-        foreseen = self.router.foresee(self.observation(), lambda a: self._decide(a, may_wait=False))
+        complete = self._options(may_wait=False)
+        foreseen = self.router.foresee(self.observation(), lambda a: self._decide(a, complete))
         if not foreseen:
             return None
         if policy.early_stop is not None:
@@ -283,8 +286,7 @@ class Deliberation(Facts):
 
     def _escalate(self, oracle: str, now: float) -> _Next:
         if any(c.role == "crowd" for c in self.calls) and not self.fusing:
-            self._cancel(self._running("crowd"), now)
-            self.cut = True
+            self._cut_crowd(now)
         early = [c for c in self.calls if c.role == "oracle" and not c.heeded]
         self._cancel([c for c in early if c.who != oracle], now)
         mine = next((c for c in early if c.who == oracle and c.state != "cancelled"), None)
@@ -297,6 +299,11 @@ class Deliberation(Facts):
             self.live = mine.number
             self._out.append(Release(call=mine.number))
         return _Next.AGAIN
+
+    def _cut_crowd(self, now: float) -> None:
+        self._cancel(self._running("crowd"), now)
+        self.cut = True
+        self._facts += 1
 
     def _explore(self, now: float) -> None:
         """Ask an oracle although the answer is accepted; the call goes on after the end."""
@@ -324,7 +331,7 @@ class Deliberation(Facts):
         assessment = self.router.assess(self.observation())
         decision = Decision(verdict=Verdict.ACCEPT, reason=reason)
         if asked:
-            decision = self._decide(assessment, may_wait=False)
+            decision = self._decide(assessment, self._options(may_wait=False))
             reason = "decided" if decision.verdict is Verdict.ACCEPT else reason
         self._judgement(assessment, decision, now)
         if decision.verdict is Verdict.ABSTAIN and self.policy.on_abstain == "raise":

@@ -91,6 +91,7 @@ class Facts:
         self._out: list[Command] = []
         self._facts = 0
         self._kept: dict[Any, Any] = {}
+        self._observed: tuple[int, Observation] | None = None
         self._judged: tuple[tuple[int, bool], Judgement] | None = None
 
     @property
@@ -110,7 +111,12 @@ class Facts:
         return policy.fuse and self.router.fuses and (policy.fuse_streams or not self.context.listening)
 
     def observation(self) -> Observation:
-        """What a router may look at now."""
+        """What a router may look at now; the same object as long as no fact has changed."""
+        if self._observed is None or self._observed[0] != self._facts:
+            self._observed = (self._facts, self._observe())
+        return self._observed[1]
+
+    def _observe(self) -> Observation:
         heard = [c for c in self.calls if c.state == "done" and c.heeded]
         replies = tuple(
             Reply(call=c.number, role=c.role, who=c.who, result=c.result) for c in heard if c.role != "gather"
