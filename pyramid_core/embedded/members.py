@@ -21,7 +21,7 @@ from pyramid_core.errors import InputError
 from pyramid_core.prices import Price
 from pyramid_core.types import Answer, Query, Token, Usage
 
-CROWD = ("tiny-add", "tiny-short", "tiny-times")
+CROWD = ("tiny-times", "tiny-short", "tiny-add")
 """The members, named after what they saw most of: additions, short problems, multiplications."""
 
 ORACLE = "oracle"
