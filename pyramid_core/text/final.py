@@ -231,4 +231,6 @@ def looks_like_code(text: str) -> bool:
     at = text.find("```")
     if at >= 0 and not text[at + 3 : at + 12].lstrip().lower().startswith(("json", "{", '"')):
         return True
+    if "\n" not in text:
+        return _CODE_LINE.match(text) is not None
     return any(sign in text for sign in _CODE_SIGNS) and _CODE_LINE.search(text) is not None

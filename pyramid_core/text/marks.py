@@ -61,13 +61,18 @@ class Marks:
         """Marked by words, stripped."""
         return tuple(span for span in _said(self.text) if span)
 
+    @lazy
+    def first(self) -> str | None:
+        """The most trustworthy of all; None where there is none."""
+        return self.written[0] if self.written else self.said[0] if self.said else None
+
     def __iter__(self) -> Iterator[str]:
         """All of them, those in words last."""
         yield from self.written
         yield from self.said
 
     def __bool__(self) -> bool:
-        return bool(self.written or self.said)
+        return self.first is not None
 
 
 class Given(Marks):

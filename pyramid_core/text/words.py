@@ -123,7 +123,7 @@ def equations_of(text: str) -> tuple[int, int]:
                 value = _evaluate(chain[1][::-1])
                 if not math.isnan(value):
                     count += 1
-                    wrong += not _agrees(value, result[1].replace(",", ""))
+                    wrong += not _agrees(value, result[1])
         left = right
     return count, wrong
 
@@ -135,8 +135,10 @@ def _evaluate(chain: str) -> float:
     """The value of numbers joined by + - * /; percent is a hundredth, and NaN where it meets + or -."""
     total, product, percents, sums = 0.0, math.nan, False, False
     for operator, digits, percent in _TERM.findall(chain):
-        number = float(digits.replace(",", "")) / (100.0 if percent else 1.0)
-        percents = percents or bool(percent)
+        number = float(digits.replace(",", "") if "," in digits else digits)
+        if percent:
+            percents = True
+            number /= 100.0
         if not operator:
             product = number
         elif operator in "+-−":
@@ -152,8 +154,11 @@ def _evaluate(chain: str) -> float:
 
 def _agrees(value: float, stated: str) -> bool:
     """Whether `stated` is `value` rounded (either way) to the decimals it shows."""
+    result = float(stated.replace(",", ""))
+    if value == result:
+        return True
     decimals = len(stated.partition(".")[2])
-    return abs(value - float(stated)) < 10.0**-decimals * (1.0 if decimals else 0.51) + 1e-9
+    return abs(value - result) < 10.0**-decimals * (1.0 if decimals else 0.51) + 1e-9
 
 
 def refuses(text: str) -> bool:
