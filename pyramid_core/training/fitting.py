@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
+from pyramid_core.calibration import Calibration
 from pyramid_core.errors import InputError
 from pyramid_core.features import (
     DEFAULT_CLASS_FEATURES,
@@ -25,6 +26,7 @@ from pyramid_core.training.boosting import Growth, grow
 from pyramid_core.training.examples import FUSED, Examples, Setting, examples_of
 from pyramid_core.training.extra import xgboost
 from pyramid_core.training.heldout import (
+    both_kinds,
     calibrations,
     figures,
     held_out,
@@ -34,10 +36,10 @@ from pyramid_core.training.heldout import (
     risks,
     selects,
 )
-from pyramid_core.types import Trace
+from pyramid_core.types import OperatingPoint, Trace
 
 _TOO_FEW = 20
-"""Fewer questions than this cannot be cut into folds that say anything."""
+"""Fewer questions (or right, or wrong answers of an oracle) than this say nothing when they are cut into folds."""
 
 
 def fit(
@@ -75,7 +77,7 @@ def fit(
         InputError: an argument or the records cannot be used; says which and why.
         MissingExtra: xgboost is not installed.
     """
-    module = xgboost()
+    xgboost()
     _check(crowd, oracle, kind, folds)
     chosen = tuple(features) if features is not None else default_features(kind, None if any_crowd else crowd)
     setting = Setting(
@@ -89,16 +91,30 @@ def fit(
     examples = examples_of(records, setting)
     if len(set(examples.keys)) < max(_TOO_FEW, folds):
         raise InputError(
-            f"{len(set(examples.keys))} different questions are too few to train on: give {_TOO_FEW}"
+            f"{len(set(examples.keys))} different questions are too few to train on: give {_TOO_FEW} or more"
         )
     setting, examples = _varying(setting, examples)
-    growth = growth or Growth.for_rows(len(examples.rows))
-    with_after = kind == "value" and bool(np.isfinite(examples.oracle_right).any())
-    may_select = kind == "value"
+    trained = _train(examples, kind=kind, growth=growth, folds=folds, seed=seed)
+    card = _card(setting, examples, trained, kind=kind, any_crowd=any_crowd, data=data or {})
+    return LearnedRouter.parse({**trained.trees, CARD: card.as_json()}, where="the router just trained")
 
+
+@dataclass(frozen=True, kw_only=True)
+class _Trained:
+    """Trees by file name, and what held-out folds say."""
+
+    trees: Mapping[str, bytes]
+    calibration: Mapping[str, Calibration]
+    points: Mapping[str, OperatingPoint]
+    metrics: Mapping[str, Any]
+
+
+def _train(examples: Examples, *, kind: str, growth: Growth | None, folds: int, seed: int) -> _Trained:
+    growth = growth or Growth.for_rows(len(examples.rows))
+    with_after = kind == "value" and both_kinds(examples.oracle_right, least=_TOO_FEW)
+    may_select = kind == "value"
     raw = held_out(examples, growth=growth, folds=folds, seed=seed, with_after=with_after)
     select = may_select and selects(examples, raw)
-    calibration = calibrations(examples, raw, select=select)
     held = judge(examples, raw, folds=folds, seed=seed, may_select=may_select)
     metrics = figures(examples, held, folds=folds, seed=seed)
     known = known_queries(examples, held)
@@ -108,40 +124,51 @@ def fit(
     metrics["fused"] = bool((examples.view == FUSED).any())
     if may_select:
         metrics["selection"] = "class" if select else "vote"
-
-    files = {FAIL: grow(examples.rows, examples.wrong, growth=growth, seed=seed).content}
+    trees = {FAIL: grow(examples.rows, examples.wrong, growth=growth, seed=seed).content}
     if with_after:
         leads = examples.leads & (examples.view != FUSED)
         label = examples.oracle_right[examples.query]
-        files[AFTER] = grow(examples.rows[leads], label[leads], growth=growth, seed=seed).content
-    card = Card(
+        trees[AFTER] = grow(examples.rows[leads], label[leads], growth=growth, seed=seed).content
+    return _Trained(
+        trees=trees,
+        calibration=calibrations(examples, raw, select=select),
+        points=points,
+        metrics=metrics,
+    )
+
+
+def _card(
+    setting: Setting,
+    examples: Examples,
+    trained: _Trained,
+    *,
+    kind: str,
+    any_crowd: bool,
+    data: Mapping[str, Any],
+) -> Card:
+    versions = {name: _version(name) for name in ("pyramid-moa", "numpy")}
+    return Card(
         format=FORMAT,
         kind=kind,
         level=KINDS[kind],
         features=tuple((feature.name, feature.version) for feature in setting.features.features),
         fingerprint=setting.features.fingerprint(),
-        calibration={name: one for name, one in calibration.items() if name == "fail" or with_after},
-        crowd=None if any_crowd else tuple(crowd),
-        oracle=oracle,
-        operating_points=points,
+        calibration=trained.calibration,
+        crowd=None if any_crowd else setting.crowd,
+        oracle=setting.oracle,
+        operating_points=trained.points,
         min_members=setting.least,
         data={
             "file": None,
             "sha256": None,
-            **(data or {}),
+            **data,
             "n": examples.queries,
-            "equivalence": equivalence,
+            "equivalence": setting.features.equivalence,
         },
-        metrics=metrics,
-        seed=seed,
-        versions={
-            "pyramid-moa": _version("pyramid-moa"),
-            "xgboost": module.__version__,
-            "numpy": np.__version__,
-        },
+        metrics=trained.metrics,
+        seed=setting.seed,
+        versions={**versions, "xgboost": xgboost().__version__},
     )
-    files[CARD] = card.as_json()
-    return LearnedRouter.parse(files, where="the router just trained")
 
 
 def default_features(kind: str, crowd: Sequence[str] | None = None) -> tuple[Feature, ...]:

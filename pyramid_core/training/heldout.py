@@ -71,9 +71,17 @@ def held_out(examples: Examples, *, growth: Growth, folds: int, seed: int, with_
         if with_after:
             leads = ~out & examples.leads & (examples.view != FUSED)
             label = examples.oracle_right[examples.query]
-            trees = grow(examples.rows[leads], label[leads], growth=growth, seed=seed).forest
-            after[out] = trees.probabilities(examples.rows[out])
+            if both_kinds(label[leads]):
+                trees = grow(examples.rows[leads], label[leads], growth=growth, seed=seed).forest
+                after[out] = trees.probabilities(examples.rows[out])
+            else:
+                after[out] = np.nanmean(label[leads])
     return Scores(wrong=wrong, after=after)
+
+
+def both_kinds(label: Floats, *, least: int = 1) -> bool:
+    """Whether at least so many labels are 1, and as many 0."""
+    return min(int((label == kind).sum()) for kind in (0.0, 1.0)) >= least
 
 
 def stand(examples: Examples, scores: Scores, *, view: int, select: bool) -> Standing:

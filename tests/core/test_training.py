@@ -220,6 +220,14 @@ class TestFit:
         assert router.operating_points == {}
         assert router.after is None
 
+    def test_an_oracle_that_is_always_right_needs_no_trees(self) -> None:
+        sure = records(100)
+        for record in sure:
+            record["responses"][3]["correct"] = True
+        router = fit(sure, crowd=CROWD, oracle=ORACLE, growth=SMALL)
+        assert router.after is None
+        assert router.card.metrics["oracle_accuracy"] == 1.0
+
     def test_columns_that_never_vary_are_dropped(self, router: Any) -> None:
         assert "confidence_mean" not in {name for name, _ in router.card.features}
 
