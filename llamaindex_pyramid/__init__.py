@@ -11,7 +11,14 @@ try:
 except ImportError as error:
     raise MissingExtra("llama-index-core", "llamaindex") from error
 
+from llamaindex_pyramid.embedded import EmbeddedLLM, embedded_llm_crowd, embedded_llm_oracle
 from llamaindex_pyramid.events import PyramidRoutingEvent
 from llamaindex_pyramid.llm import PyramidLLM
 
-__all__ = ["PyramidLLM", "PyramidRoutingEvent"]
+__all__ = [
+    "EmbeddedLLM",
+    "PyramidLLM",
+    "PyramidRoutingEvent",
+    "embedded_llm_crowd",
+    "embedded_llm_oracle",
+]
