@@ -144,6 +144,8 @@ class EmbeddedLLM(LLM):
 
 
 def _query(messages: Sequence[ChatMessage]) -> Query:
+    if not messages:
+        raise InputError("the conversation is empty: give at least one ChatMessage")
     return Query(text=question(messages))
 
 

@@ -135,6 +135,15 @@ class ScriptedLLM(FunctionCallingLLM):
         text = found.text if isinstance(found, Calls) else found
         message = ChatMessage(role=MessageRole.ASSISTANT, content=text or None)
         if isinstance(found, Calls):
+            # OpenAI's adapter writes both; LlamaIndex's streaming of structures reads the older one.
+            message.additional_kwargs["tool_calls"] = [
+                {
+                    "id": f"call_{self.name}_{i}",
+                    "type": "function",
+                    "function": {"name": name, "arguments": json.dumps(kwargs)},
+                }
+                for i, (name, kwargs) in enumerate(found.calls)
+            ]
             message.blocks += [
                 ToolCallBlock(tool_call_id=f"call_{self.name}_{i}", tool_name=name, tool_kwargs=kwargs)
                 for i, (name, kwargs) in enumerate(found.calls)
