@@ -7,6 +7,7 @@
     ├── ReplayError (LookupError)        a replay asks for an answer that the record does not have
     ├── ContractError (TypeError)        a member, router or rule broke its protocol: a programming error
     ├── MissingExtra (ImportError)       an optional dependency is not installed
+    ├── SandboxError (RuntimeError)      programs cannot be run safely on this system
     ├── PyramidFailed                    no answer: every cause is carried along
     └── PyramidAbstained                 the rule declined to answer; the trace is carried along
 
@@ -79,6 +80,10 @@ class MissingExtra(PyramidError, ImportError):
         super().__init__(f'{package} is not installed: pip install "pyramid-moa[{extra}]"')
 
 
+class SandboxError(PyramidError, RuntimeError):
+    """Programs cannot be run on this system with the protections that are asked for; says why and what to do."""
+
+
 class PyramidFailed(PyramidError):
     """No answer could be had.
 
@@ -88,7 +93,9 @@ class PyramidFailed(PyramidError):
         trace: everything that happened.
     """
 
-    def __init__(self, message: str, *, failures: tuple[Failure, ...], trace: Trace, partial_text: str = "") -> None:
+    def __init__(
+        self, message: str, *, failures: tuple[Failure, ...], trace: Trace, partial_text: str = ""
+    ) -> None:
         super().__init__(message)
         self.failures = failures
         self.trace = trace
