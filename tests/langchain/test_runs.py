@@ -11,6 +11,8 @@ from langchain_core.callbacks import (
     UsageMetadataCallbackHandler,
     get_usage_metadata_callback,
 )
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
@@ -185,6 +187,18 @@ class TestSettings:
         assert "members" not in member
         assert runs[None]["extra"]["metadata"]["ls_model_name"] == "pyramid"
         assert str(member["temperature"]) == "0.25"
+
+    def test_a_member_without_a_name_is_not_traced_under_the_pyramids(self):
+        tracer = Tracer()
+        nameless = GenericFakeChatModel(messages=iter([AIMessage("4")]))
+        pyramid(nameless, "4").invoke("2 + 2?", {"callbacks": [tracer]})
+        (run,) = tracer.named("GenericFakeChatModel")
+        assert "ls_model_name" not in run.extra["metadata"]
+
+    def test_langgraph_is_told_not_to_stream_any_member(self):
+        tracer = Tracer()
+        pyramid("4", "5").invoke("2 + 2?", {"callbacks": [tracer]})
+        assert all("nostream" in run.tags for run in tracer.models())
 
     def test_tags_and_metadata_of_the_caller_reach_the_members(self):
         tracer = Tracer()

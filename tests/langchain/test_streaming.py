@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from pyramid_core.errors import PyramidFailed
 from pyramid_core.types import Policy
-from tests.langchain.scripted import Scripted, SyncOnly, Tokens, Whole, pyramid
+from tests.langchain.scripted import Scripted, SyncOnly, Tokens, Tracer, Whole, pyramid
 
 CALLS = AIMessage(
     "",
@@ -196,6 +196,14 @@ class TestStreamingInside:
         message = await pyramid("4", "5", streaming=True).ainvoke("q", {"callbacks": [tokens]})
         assert "".join(tokens.seen) == message.text == "oracle says 7"
         assert message.response_metadata["pyramid"]["answered_by"] == "big"
+
+    @pytest.mark.parametrize("asynchronous", [False, True])
+    def test_its_members_are_children_all_the_same(self, asynchronous):
+        tracer = Tracer()
+        llm, config = pyramid("4", "5", streaming=True), {"callbacks": [tracer]}
+        asyncio.run(llm.ainvoke("q", config)) if asynchronous else llm.invoke("q", config)
+        (own,) = tracer.named("ChatPyramid")
+        assert len(tracer.children(own)) == 3
 
     def test_streaming_can_be_disabled(self):
         (only,) = pyramid("4", "5", disable_streaming=True).stream("q")
