@@ -1,7 +1,7 @@
 """All features, in one place: a new one is a function in its family's module, and that module's tuple.
 
-The default sets are about twenty columns each, chosen for what they say on the recorded sets and for what they
-cost; features that read every token's alternatives, or that are nearly twins of another, stay out of them.
+The default sets are chosen for what they say and for what they cost; a column that never varies where a router is
+trained is dropped there. Features that read every token's alternatives, or are nearly another's twins, stay out.
 """
 
 from __future__ import annotations
@@ -30,35 +30,57 @@ CLASS_FEATURES: tuple[Feature, ...] = (
 )
 """Every feature of one class of equivalent answers."""
 
-_DEFAULT_QUERY = (
+_SHARED = (
     "agreement",
     "answer_entropy",
     "vote_margin",
-    "vote_share",
     "length_mean",
     "length_variation",
-    "length_chosen",
     "confidence_mean",
-    "confidence_chosen",
     "avg_logprob",
-    "avg_logprob_chosen",
     "min_logprob",
-    "min_logprob_chosen",
-    "mean_prob_chosen",
     "answer_similarity",
+    "text_ratio",
     "final_similarity",
     "question_similarity",
     "question_numbers_used",
     "numbers_shared",
-    "equations_wrong",
     "query_length",
     "query_numbers",
-    "doubts_chosen",
+    "query_sentences",
+    "query_type",
 )
 
-_DEFAULT_CLASS = (
+_OF_THE_CHOSEN = (
+    "length_chosen",
+    "tokens_chosen",
+    "confidence_chosen",
+    "avg_logprob_chosen",
+    "min_logprob_chosen",
+    "span_min_logprob_chosen",
+    "mean_prob_chosen",
+    "equations_wrong",
+)
+
+_OF_A_CLASS = (
     "class_agreement",
     "class_margin",
+    "class_length",
+    "class_length_ratio",
+    "class_tokens",
+    "class_confidence",
+    "class_confidence_lead",
+    "class_avg_logprob",
+    "class_avg_logprob_lead",
+    "class_min_logprob",
+    "class_span_min_logprob",
+    "class_mean_prob",
+    "class_mean_prob_lead",
+    "class_question_numbers_used",
+    "class_equations_wrong",
+    "class_final_size",
+    "class_final_whole",
+    "class_has_oracle",
 )
 
 
@@ -68,8 +90,8 @@ def named(*names: str) -> tuple[Feature, ...]:
     return tuple(known[name] for name in names)
 
 
-DEFAULT_QUERY_FEATURES: tuple[Feature, ...] = named(*_DEFAULT_QUERY)
+DEFAULT_QUERY_FEATURES: tuple[Feature, ...] = named(*_SHARED, *_OF_THE_CHOSEN)
 """The columns of a router of level query, unless it is told otherwise."""
 
-DEFAULT_CLASS_FEATURES: tuple[Feature, ...] = named(*_DEFAULT_QUERY, *_DEFAULT_CLASS)
+DEFAULT_CLASS_FEATURES: tuple[Feature, ...] = named(*_SHARED, *_OF_A_CLASS)
 """The columns of a router of level class, unless it is told otherwise."""

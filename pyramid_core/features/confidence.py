@@ -7,15 +7,14 @@ uncertainty?, 2024), and what is worth most is how they differ from each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pyramid_core.equivalence import Voice
 from pyramid_core.features.view import (
     ClassView,
     View,
+    among,
+    each,
     features_of,
     highest,
-    known,
     lead,
     lowest,
     mean,
@@ -25,44 +24,42 @@ from pyramid_core.features.view import (
 
 def confidence_mean(view: View) -> float:
     """Mean stated confidence."""
-    return mean(_stated(view.voices))
+    return mean(each(view, _stated))
 
 
 def confidence_min(view: View) -> float:
     """The lowest stated confidence."""
-    return lowest(_stated(view.voices))
+    return lowest(each(view, _stated))
 
 
 def confidence_spread(view: View) -> float:
     """The highest stated confidence minus the lowest."""
-    return spread(_stated(view.voices))
+    return spread(each(view, _stated))
 
 
 def confidence_chosen(view: View) -> float:
     """The highest confidence stated in the largest class."""
-    return highest(_stated(view.chosen))
+    return highest(among(view, view.chosen, _stated))
 
 
 def class_confidence(seen: ClassView) -> float:
     """The highest confidence stated in the class."""
-    return highest(_stated(seen.own))
+    return highest(among(seen.view, seen.own, _stated))
 
 
 def class_confidence_mean(seen: ClassView) -> float:
     """Mean confidence stated in the class."""
-    return mean(_stated(seen.own))
+    return mean(among(seen.view, seen.own, _stated))
 
 
 def class_confidence_lead(seen: ClassView) -> float:
     """The highest confidence stated in the class minus the highest outside it."""
-    return lead(_stated(seen.own), _stated(seen.others))
+    return lead(among(seen.view, seen.own, _stated), among(seen.view, seen.others, _stated))
 
 
-def _stated(voices: Sequence[Voice]) -> list[float]:
-    return known(
-        voice.answer.confidence if voice.answer.confidence is not None else voice.reading.stated_confidence
-        for voice in voices
-    )
+def _stated(voice: Voice) -> float:
+    stated = voice.answer.confidence
+    return voice.reading.stated_confidence if stated is None else stated
 
 
 QUERY = features_of(

@@ -6,14 +6,16 @@ a token count.
 
 from __future__ import annotations
 
+from pyramid_core.equivalence import Voice
 from pyramid_core.features.view import (
     NAN,
     ClassView,
     View,
+    among,
     deviation,
+    each,
     features_of,
     highest,
-    known,
     lowest,
     mean,
 )
@@ -46,19 +48,19 @@ def length_chosen(view: View) -> float:
 
 def tokens_mean(view: View) -> float:
     """Mean number of tokens written."""
-    return mean(_tokens(view.voices))
+    return mean(each(view, _tokens))
 
 
 def tokens_variation(view: View) -> float:
     """Coefficient of variation of the numbers of tokens written."""
-    counts = _tokens(view.voices)
+    counts = each(view, _tokens)
     middle = mean(counts)
     return deviation(counts) / middle if counts and middle else NAN
 
 
 def tokens_chosen(view: View) -> float:
     """Mean number of tokens written by the largest class."""
-    return mean(_tokens(view.chosen))
+    return mean(among(view, view.chosen, _tokens))
 
 
 def class_length(seen: ClassView) -> float:
@@ -74,18 +76,17 @@ def class_length_ratio(seen: ClassView) -> float:
 
 def class_tokens(seen: ClassView) -> float:
     """The fewest tokens written by one of the class's members."""
-    return lowest(_tokens(seen.own))
+    return lowest(among(seen.view, seen.own, _tokens))
 
 
 def class_tokens_ratio(seen: ClassView) -> float:
     """Mean number of tokens of the class's answers over the mean of the others'."""
-    others = mean(_tokens(seen.others))
-    return mean(_tokens(seen.own)) / others if others else NAN
+    others = mean(among(seen.view, seen.others, _tokens))
+    return mean(among(seen.view, seen.own, _tokens)) / others if others else NAN
 
 
-def _tokens(voices: object) -> list[float]:
-    assert isinstance(voices, list | tuple)
-    return known(voice.answer.usage.output_tokens for voice in voices if voice.answer.usage is not None)
+def _tokens(voice: Voice) -> int | None:
+    return None if voice.answer.usage is None else voice.answer.usage.output_tokens
 
 
 QUERY = features_of(

@@ -11,16 +11,17 @@ structured prediction (2021), and Manakul et al., SelfCheckGPT (2023); margin af
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from pyramid_core.equivalence import Voice
 from pyramid_core.features.view import (
     NAN,
     ClassView,
     View,
+    among,
+    each,
     features_of,
     highest,
-    known,
     lead,
     lowest,
     mean,
@@ -37,140 +38,138 @@ SPAN_TOKENS = 80
 
 def avg_logprob(view: View) -> float:
     """Mean over the members of each answer's mean token log-probability."""
-    return mean(_each(view, view.voices, "average", _average))
+    return mean(each(view, _average))
 
 
 def avg_logprob_max(view: View) -> float:
     """The mean token log-probability of the surest member."""
-    return highest(_each(view, view.voices, "average", _average))
+    return highest(each(view, _average))
 
 
 def avg_logprob_spread(view: View) -> float:
     """How far the members' mean token log-probabilities lie apart."""
-    return spread(_each(view, view.voices, "average", _average))
+    return spread(each(view, _average))
 
 
 def avg_logprob_chosen(view: View) -> float:
     """The mean token log-probability of the surest member of the largest class."""
-    return highest(_each(view, view.chosen, "average", _average))
+    return highest(among(view, view.chosen, _average))
 
 
 def min_logprob(view: View) -> float:
     """Mean over the members of each answer's least likely token."""
-    return mean(_each(view, view.voices, "least", _least))
+    return mean(each(view, _least))
 
 
 def min_logprob_chosen(view: View) -> float:
     """The least likely token of the member of the largest class whose least likely token is likeliest."""
-    return highest(_each(view, view.chosen, "least", _least))
+    return highest(among(view, view.chosen, _least))
 
 
 def min_prob(view: View) -> float:
     """The paper's min_prob: probability of the least likely token of all answers."""
-    least = _each(view, view.voices, "least", _least)
+    least = each(view, _least)
     return math.exp(min(least)) if least else NAN
 
 
 def sum_logprob_chosen(view: View) -> float:
     """Log-probability of a whole answer, of the likeliest in the largest class."""
-    return highest(_each(view, view.chosen, "sum", _sum))
+    return highest(among(view, view.chosen, _sum))
 
 
 def span_logprob(view: View) -> float:
     """Mean over the members of the mean token log-probability of the final answer alone."""
-    return mean(_each(view, view.voices, "span", _span_average))
+    return mean(each(view, _span_average))
 
 
 def span_logprob_chosen(view: View) -> float:
     """The mean token log-probability of the final answer alone, of the surest member of the largest class."""
-    return highest(_each(view, view.chosen, "span", _span_average))
+    return highest(among(view, view.chosen, _span_average))
 
 
 def span_min_logprob_chosen(view: View) -> float:
     """The least likely token of the final answer alone, of the surest member of the largest class."""
-    return highest(_each(view, view.chosen, "span least", _span_least))
+    return highest(among(view, view.chosen, _span_least))
 
 
 def top_entropy(view: View) -> float:
     """Mean over members and tokens of the entropy of the top alternatives, renormalised; in nats. Dear: reads them all."""
-    return mean(_each(view, view.voices, "entropy", _top_entropy))
+    return mean(each(view, _top_entropy))
 
 
 def top_margin(view: View) -> float:
     """Mean over members and tokens of the likeliest alternative's probability minus the second's."""
-    return mean(_each(view, view.voices, "margin", _top_margin))
+    return mean(each(view, _top_margin))
 
 
 def mean_prob(view: View) -> float:
     """Mean over the members of the mean token probability, where a source gives only that."""
-    return mean(_mean_probs(view.voices))
+    return mean(each(view, _mean_prob))
 
 
 def mean_prob_spread(view: View) -> float:
     """How far the members' mean token probabilities lie apart."""
-    return spread(_mean_probs(view.voices))
+    return spread(each(view, _mean_prob))
 
 
 def mean_prob_chosen(view: View) -> float:
     """The highest mean token probability in the largest class."""
-    return highest(_mean_probs(view.chosen))
+    return highest(among(view, view.chosen, _mean_prob))
 
 
 def class_avg_logprob(seen: ClassView) -> float:
     """The mean token log-probability of the surest member of the class."""
-    return highest(_each(seen.view, seen.own, "average", _average))
+    return highest(among(seen.view, seen.own, _average))
 
 
 def class_avg_logprob_mean(seen: ClassView) -> float:
     """Mean over the class of each answer's mean token log-probability."""
-    return mean(_each(seen.view, seen.own, "average", _average))
+    return mean(among(seen.view, seen.own, _average))
 
 
 def class_avg_logprob_lead(seen: ClassView) -> float:
     """The surest member of the class against the surest outside it, by mean token log-probability."""
-    return lead(
-        _each(seen.view, seen.own, "average", _average), _each(seen.view, seen.others, "average", _average)
-    )
+    return lead(among(seen.view, seen.own, _average), among(seen.view, seen.others, _average))
 
 
 def class_min_logprob(seen: ClassView) -> float:
     """The likeliest, among the class, of the answers' least likely tokens."""
-    return highest(_each(seen.view, seen.own, "least", _least))
+    return highest(among(seen.view, seen.own, _least))
 
 
 def class_min_logprob_lead(seen: ClassView) -> float:
     """`class_min_logprob` minus the same of the answers outside the class."""
-    return lead(_each(seen.view, seen.own, "least", _least), _each(seen.view, seen.others, "least", _least))
+    return lead(among(seen.view, seen.own, _least), among(seen.view, seen.others, _least))
 
 
 def class_sum_logprob(seen: ClassView) -> float:
     """Log-probability of a whole answer, of the likeliest in the class."""
-    return highest(_each(seen.view, seen.own, "sum", _sum))
+    return highest(among(seen.view, seen.own, _sum))
 
 
 def class_span_logprob(seen: ClassView) -> float:
     """The mean token log-probability of the final answer alone, of the surest member of the class."""
-    return highest(_each(seen.view, seen.own, "span", _span_average))
+    return highest(among(seen.view, seen.own, _span_average))
 
 
 def class_span_min_logprob(seen: ClassView) -> float:
     """The likeliest, among the class, of the final answers' least likely tokens."""
-    return highest(_each(seen.view, seen.own, "span least", _span_least))
+    return highest(among(seen.view, seen.own, _span_least))
 
 
 def class_mean_prob(seen: ClassView) -> float:
     """The highest mean token probability in the class, where a source gives only that."""
-    return highest(_mean_probs(seen.own))
+    return highest(among(seen.view, seen.own, _mean_prob))
 
 
 def class_mean_prob_lead(seen: ClassView) -> float:
     """The highest mean token probability in the class minus the highest outside it."""
-    return lead(_mean_probs(seen.own), _mean_probs(seen.others))
+    return lead(among(seen.view, seen.own, _mean_prob), among(seen.view, seen.others, _mean_prob))
 
 
 def class_mean_prob_min(seen: ClassView) -> float:
     """The lowest mean token probability in the class."""
-    return lowest(_mean_probs(seen.own))
+    return lowest(among(seen.view, seen.own, _mean_prob))
 
 
 def answer_tokens(voice: Voice) -> tuple[int, int] | None:
@@ -200,20 +199,6 @@ def answer_tokens(voice: Voice) -> tuple[int, int] | None:
         if at <= first:
             return token, end
     return None
-
-
-def _each(view: View, voices: Sequence[Voice], name: str, statistic: Callable[[Voice], float]) -> list[float]:
-    """A statistic of each answer that has it, computed once an answer."""
-    cache = view.logprobs
-    found = []
-    for voice in voices:
-        key = (name, voice.call)
-        if key not in cache:
-            cache[key] = statistic(voice)
-        value = cache[key]
-        if math.isfinite(value):
-            found.append(value)
-    return found
 
 
 def _average(voice: Voice) -> float:
@@ -267,8 +252,8 @@ def _top_margin(voice: Voice) -> float:
     return total / count if count else NAN
 
 
-def _mean_probs(voices: Sequence[Voice]) -> list[float]:
-    return known(voice.answer.mean_prob for voice in voices)
+def _mean_prob(voice: Voice) -> float | None:
+    return voice.answer.mean_prob
 
 
 QUERY = features_of(

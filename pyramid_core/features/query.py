@@ -5,16 +5,11 @@ Nothing here is about its topic; that belongs to routers trained on the user's o
 
 from __future__ import annotations
 
-import re
-
 from pyramid_core.equivalence import options_listed
 from pyramid_core.features.view import View, features_of
-from pyramid_core.text import asks_number, looks_like_code
+from pyramid_core.text import asks_number, looks_like_code, words_of
 
-_QUESTION_WORD = re.compile(
-    r"\b(how many|how much|how|why|who|whom|whose|when|where|which|what)\b", re.IGNORECASE
-)
-_CODES = {"who": 1, "whom": 1, "whose": 1, "when": 2, "where": 3, "what": 4, "which": 5, "why": 6, "how": 7}
+_TYPES = ("who", "whom", "whose", "when", "where", "why", "which", "how", "what")
 
 
 def query_length(view: View) -> float:
@@ -24,7 +19,7 @@ def query_length(view: View) -> float:
 
 def query_words(view: View) -> float:
     """How many different words the question has."""
-    return float(len(view.question.words))
+    return float(len(words_of(view.question.clipped)))
 
 
 def query_numbers(view: View) -> float:
@@ -49,12 +44,16 @@ def query_code(view: View) -> float:
 
 
 def query_type(view: View) -> float:
-    """The last question word: 0 none, 1 who, 2 when, 3 where, 4 what, 5 which, 6 why, 7 how, 8 how many or how much."""
-    words = _QUESTION_WORD.findall(view.question.text[-400:])
-    if not words:
-        return 0.0
-    word = words[-1].lower()
-    return float(_CODES.get(word, 8))
+    """The kind of question by its words: 0 none, 1 how many or how much, 2 who, 3 whom, 4 whose, 5 when, 6 where,
+    7 why, 8 which, 9 how, 10 what; the first of these that its last 200 characters have.
+    """
+    words = words_of(view.question.text[-200:])
+    if "how" in words and ("many" in words or "much" in words):
+        return 1.0
+    for code, word in enumerate(_TYPES, start=2):
+        if word in words:
+            return float(code)
+    return 0.0
 
 
 def query_asks_number(view: View) -> float:

@@ -12,6 +12,7 @@ from itertools import combinations
 
 from rapidfuzz import fuzz
 
+from pyramid_core.equivalence import Voice
 from pyramid_core.features.view import (
     NAN,
     ClassView,
@@ -34,12 +35,12 @@ RATIO_CHARS = 256
 
 
 def answer_similarity(view: View) -> float:
-    """Mean overlap of the answers' words over all pairs, 0 to 1."""
+    """Mean overlap of the words that the answers open with over all pairs, 0 to 1."""
     return mean(view.overlaps)
 
 
 def answer_similarity_min(view: View) -> float:
-    """The least overlap of words between two answers."""
+    """The least overlap of the words that two answers open with."""
     return lowest(view.overlaps)
 
 
@@ -67,7 +68,7 @@ def final_similarity(view: View) -> float:
 
 
 def question_similarity(view: View) -> float:
-    """Mean overlap of an answer's words with the question's, 0 to 1."""
+    """Mean overlap of the words that an answer opens with and those of the question, 0 to 1."""
     asked = view.question.words
     return mean(known(overlap(reading.words, asked) for reading in view.written))
 
@@ -93,8 +94,8 @@ def names_shared(view: View) -> float:
 
 
 def equations_wrong(view: View) -> float:
-    """Mean number of wrong equations ("3 * 8 = 25") in the answers of the largest class; NaN where none is written."""
-    return _wrong([voice.reading for voice in view.chosen])
+    """Wrong equations ("3 * 8 = 25") of the largest class's first member in the crowd; NaN where it writes none."""
+    return _wrong(view.chosen)
 
 
 def final_in_steps(view: View) -> float:
@@ -130,13 +131,13 @@ def class_final_similarity(seen: ClassView) -> float:
 
 
 def class_equations_wrong(seen: ClassView) -> float:
-    """Mean number of wrong equations in the class's answers; NaN where none is written."""
-    return _wrong(seen.written)
+    """Wrong equations of the class's first member in the crowd; NaN where it writes none."""
+    return _wrong(seen.own)
 
 
 def class_equations(seen: ClassView) -> float:
-    """Mean number of equations that the class's answers write."""
-    return mean([reading.equations[0] for reading in seen.written])
+    """How many equations the class's first member in the crowd writes."""
+    return float(seen.own[0].reading.equations[0]) if seen.own and seen.own[0].reading.text else NAN
 
 
 def class_final_in_steps(seen: ClassView) -> float:
@@ -178,11 +179,9 @@ def _used(view: View, readings: Sequence[Reading]) -> list[float]:
     return [len(asked & reading.numbers) / len(asked) for reading in readings]
 
 
-def _wrong(readings: Sequence[Reading]) -> float:
-    counts = [reading.equations for reading in readings]
-    if not any(written for written, _ in counts):
-        return NAN
-    return mean([wrong for _, wrong in counts])
+def _wrong(voices: Sequence[Voice]) -> float:
+    written, wrong = voices[0].reading.equations if voices else (0, 0)
+    return float(wrong) if written else NAN
 
 
 def _number(view: View, key: str) -> float | None:

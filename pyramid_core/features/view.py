@@ -89,6 +89,11 @@ class View:
         return max(1, len(self.observation.crowd) + sum(voice.oracle for voice in self.voices))
 
     @lazy
+    def votes(self) -> list[int]:
+        """The votes of each class, most first."""
+        return [len(found.calls) for found in self.classes]
+
+    @lazy
     def failures(self) -> int:
         """How many members failed."""
         return sum(
@@ -114,10 +119,9 @@ class View:
         return question
 
     @lazy
-    def logprobs(self) -> dict[tuple[str, int], float]:
-        """Statistics of the answers' log-probabilities, by (name, call)."""
-        statistics: dict[tuple[str, int], float] = self.observation.kept.setdefault("logprobs", {})
-        return statistics
+    def tables(self) -> dict[Callable[[Voice], float | None], dict[int, float]]:
+        """Statistics of single answers, each computed once: statistic -> call -> value."""
+        return {}
 
     @lazy
     def overlaps(self) -> list[float]:
@@ -149,6 +153,28 @@ class ClassView:
     def others_written(self) -> list[Reading]:
         """The other texts that are not empty."""
         return [voice.reading for voice in self.others if voice.reading.text]
+
+
+def each(view: View, statistic: Callable[[Voice], float | None]) -> list[float]:
+    """A statistic of every answer that has it, in the crowd's order."""
+    return list(_table(view, statistic).values())
+
+
+def among(view: View, voices: Iterable[Voice], statistic: Callable[[Voice], float | None]) -> list[float]:
+    """A statistic of those of `voices` that have it."""
+    table = _table(view, statistic)
+    return [table[voice.call] for voice in voices if voice.call in table]
+
+
+def _table(view: View, statistic: Callable[[Voice], float | None]) -> dict[int, float]:
+    table = view.tables.get(statistic)
+    if table is None:
+        table = view.tables[statistic] = {}
+        for voice in view.voices:
+            value = statistic(voice)
+            if value is not None and math.isfinite(value):
+                table[voice.call] = value
+    return table
 
 
 def mean(values: Sequence[float]) -> float:

@@ -80,8 +80,8 @@ class Reading:
 
     @lazy
     def words(self) -> frozenset[str]:
-        """Its different words."""
-        return words.words_of(self.clipped)
+        """The different words that it opens with."""
+        return words.words_of(self.text[: words.WORD_CHARS])
 
     @lazy
     def numbers(self) -> frozenset[str]:

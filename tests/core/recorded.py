@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from pyramid_core.types import Answer, Observation, Query, Reply, ToolCall, Usage
+from pyramid_core.records import answer_of, query_of
+from pyramid_core.types import Observation, Reply
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,33 +35,11 @@ def records(name: str) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def answer_of(response: dict[str, Any]) -> Answer:
-    """One recorded response as an answer; the source's extraction only where the text was not kept."""
-    text = response.get("text")
-    return Answer(
-        text=text or "",
-        member=response["model"],
-        tool_calls=tuple(
-            ToolCall(name=call["name"], arguments=call["arguments"]) for call in response.get("tool_calls") or ()
-        ),
-        extracted=response.get("answer") if text is None else None,
-        logprobs=None if response.get("logprobs") is None else tuple(response["logprobs"]),
-        mean_prob=response.get("mean_prob"),
-        confidence=response.get("confidence"),
-        usage=None if response.get("tokens") is None else Usage(output_tokens=response["tokens"]),
-    )
-
-
 def observation_of(record: dict[str, Any], crowd: Sequence[str]) -> Observation:
     """What a router sees of a record once the whole crowd has answered."""
     by_model = {response["model"]: response for response in record["responses"]}
     return Observation(
-        query=Query(
-            text=record.get("query") or record["messages"][-1]["content"],
-            tools=tuple(record.get("tools") or ()),
-            answer_type=record.get("answer_type"),
-            id=record["id"],
-        ),
+        query=query_of(record),
         crowd=tuple(crowd),
         replies=tuple(
             Reply(call=call, role="crowd", who=name, result=answer_of(by_model[name]))
