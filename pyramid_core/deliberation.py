@@ -141,7 +141,7 @@ class Deliberation(Facts):
             return _Next.WAIT
         if self.begun:
             return self._gone_out(now)
-        if self.live is not None and isinstance(self.calls[self.live].result, Failure):
+        if self.live is not None and self.calls[self.live].failed:
             self.live = None
         if self._crowd_to_cut():
             self._cut_crowd(now)
@@ -168,9 +168,7 @@ class Deliberation(Facts):
     def _crowd_to_cut(self) -> bool:
         if self.cut or not (self._running("crowd") or self._unasked()):
             return False
-        patience = self.policy.patience
-        impatient = patience is not None and self._ticked >= self._start + patience
-        return impatient or (self.fusing and self._oracles_answered() > 0)
+        return self._ticked >= self._patience_ends() or (self.fusing and self._oracles_answered() > 0)
 
     def _gather(self, now: float) -> _Next | None:
         over = self._answers()
@@ -272,16 +270,15 @@ class Deliberation(Facts):
             oracles = self._open()
             if oracles:
                 return self._escalate(oracles[0], now)
-            self._finish(Fail(reason="every member failed", failures=self._failures()), now)
+            self._finish(Fail(reason="no answer stands", failures=self._failures()), now)
             return _Next.WAIT
-        fallen = any(c.role == "oracle" and isinstance(c.result, Failure) for c in self.calls)
         if (
             self.context.explore
             and not any(c.role == "oracle" and c.heeded for c in self.calls)
             and self._open()
         ):
             self._explore(now)
-        self._accept(chosen, "fallback" if fallen and not self._oracles_answered() else "decided", now)
+        self._accept(chosen, "fallback" if self._fell_back() else "decided", now)
         return _Next.WAIT
 
     def _escalate(self, oracle: str, now: float) -> _Next:
@@ -306,8 +303,9 @@ class Deliberation(Facts):
         self._facts += 1
 
     def _explore(self, now: float) -> None:
-        """Ask an oracle although the answer is accepted; the call goes on after the end."""
-        early = next((c for c in self._running("oracle")), None)
+        """Ask an oracle although the answer is accepted, unless one has started early; it goes on after the end."""
+        started = (c for c in self.calls if c.role == "oracle" and c.state != "cancelled" and not c.failed)
+        early = next(started, None)
         if early is not None:
             early.purpose = "exploration"
             return
@@ -322,30 +320,32 @@ class Deliberation(Facts):
             )
             return
         awaited = any(c.heeded for c in self._running("oracle"))
-        asked = self._complete() and not awaited
-        for call in self.calls:
-            if call.role == "oracle" and not call.heeded and call.state == "done":
-                call.heeded = True
-                self._facts += 1
+        early = [c for c in self.calls if c.role == "oracle" and not c.heeded and c.state == "done"]
+        for call in early:
+            call.heeded = True
+            self._facts += 1
         self._cancel(self._running("gather"), now)
         assessment = self.router.assess(self.observation())
-        decision = Decision(verdict=Verdict.ACCEPT, reason=reason)
-        if asked:
+        decision, mark = Decision(verdict=Verdict.ACCEPT, reason=reason), reason
+        if reason == "deadline" and self._complete() and not awaited and not early:
             decision = self._decide(assessment, self._options(may_wait=False))
-            reason = "decided" if decision.verdict is Verdict.ACCEPT else reason
+            mark = {Verdict.ACCEPT: "decided", Verdict.ABSTAIN: "abstained"}.get(decision.verdict, reason)
         self._judgement(assessment, decision, now)
         if decision.verdict is Verdict.ABSTAIN and self.policy.on_abstain == "raise":
             self._finish(Abstain(reason=decision.reason), now)
         elif assessment.chosen is None:
             self._finish(Fail(reason=f"{reason} before the first answer", failures=self._failures()), now)
         else:
-            self._accept(assessment.chosen, reason, now)
+            self._accept(assessment.chosen, mark, now)
 
     def _accept(self, chosen: int, reason: str, now: float) -> None:
-        answer = self.calls[chosen].result if 0 <= chosen < len(self.calls) else None
-        if not isinstance(answer, Answer):
+        self._finish(Accept(call=chosen, answer=self._answer(chosen), reason=reason), now)
+
+    def _answer(self, chosen: int) -> Answer:
+        call = self.calls[chosen] if 0 <= chosen < len(self.calls) else None
+        if call is None or call.state != "done" or not isinstance(call.result, Answer):
             raise ContractError(f"the router chose call {chosen}, which is no answer")
-        self._finish(Accept(call=chosen, answer=answer, reason=reason), now)
+        return call.result
 
     def _finish(self, end: End, now: float) -> None:
         running = [c for c in self.calls if c.state == "running" and c.purpose != "exploration"]
@@ -361,7 +361,7 @@ class Deliberation(Facts):
         chosen = assessment.chosen
         if self.context.watching and chosen is not None and chosen != self._offered:
             self._offered = chosen
-            self._out.append(Offer(call=chosen, answer=self.calls[chosen].result, p_fail=assessment.p_fail))
+            self._out.append(Offer(call=chosen, answer=self._answer(chosen), p_fail=assessment.p_fail))
 
     def _ask(self, role: Role, who: str, purpose: Purpose, now: float) -> Call:
         stream = role == "oracle" and purpose != "exploration" and self._may_release()

@@ -48,6 +48,11 @@ class Call:
     heeded: bool = True
     over: tuple[int, ...] = ()
 
+    @property
+    def failed(self) -> bool:
+        """Whether it failed while it mattered; what a cancelled call still brings only completes the bill."""
+        return self.state == "done" and isinstance(self.result, Failure)
+
 
 class Facts:
     """What is so: the calls of one query and everything that can be derived from them.
@@ -154,11 +159,7 @@ class Facts:
         )
 
     def _failures(self) -> tuple[Failure, ...]:
-        return tuple(
-            c.result
-            for c in self.calls
-            if c.role != "gather" and c.state == "done" and isinstance(c.result, Failure)
-        )
+        return tuple(c.result for c in self.calls if c.role != "gather" and c.failed)
 
     def _judgement(self, assessment: Assessment, decision: Decision, now: float) -> Judgement:
         heard = any(c.role == "oracle" and c.heeded and c.state == "done" for c in self.calls)
@@ -177,9 +178,17 @@ class Facts:
     def _open(self) -> tuple[str, ...]:
         if self._oracles_answered() >= self.policy.escalations:
             return ()
-        closed = {c.who for c in self.calls if c.role == "oracle" and c.heeded}
-        closed |= {c.who for c in self.calls if c.role == "oracle" and isinstance(c.result, Failure)}
+        closed = {c.who for c in self.calls if c.role == "oracle" and (c.heeded or c.failed)}
         return tuple(o for o in self.oracles if o not in closed)
+
+    def _fell_back(self) -> bool:
+        """Whether the last oracle that was to answer has failed; an early one counts where no other is open."""
+        spoken = [
+            c
+            for c in self.calls
+            if c.role == "oracle" and c.state == "done" and (c.heeded or (c.failed and not self._open()))
+        ]
+        return bool(spoken) and max(spoken, key=lambda c: c.ended or 0.0).failed
 
     def _complete(self) -> bool:
         if self.cut or (self._oracles_answered() and not self.fusing):
@@ -193,13 +202,20 @@ class Facts:
             and (self._oracles_answered() + 1 >= self.policy.escalations or len(self._open()) <= 1)
         )
 
+    def _patience_ends(self) -> float:
+        """When the crowd has been waited for long enough; infinity before it was asked."""
+        if self.policy.patience is None:
+            return inf
+        return next((c.asked + self.policy.patience for c in self.calls if c.role == "crowd"), inf)
+
     def _due(self) -> float:
-        due = inf if self.context.deadline is None else self._start + self.context.deadline
+        """When to look again; a moment that has passed while an oracle was awaited hides no later one."""
+        moments = [c.asked + self.policy.gather_patience for c in self._running("gather")]
+        if self.context.deadline is not None:
+            moments.append(self._start + self.context.deadline)
         if self.policy.patience is not None and not self._complete():
-            due = min(due, self._start + self.policy.patience)
-        for call in self._running("gather"):
-            due = min(due, call.asked + self.policy.gather_patience)
-        return due
+            moments.append(self._patience_ends())
+        return min((moment for moment in moments if moment > self._ticked), default=inf)
 
     @property
     def trace(self) -> Trace:

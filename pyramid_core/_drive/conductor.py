@@ -31,6 +31,9 @@ from pyramid_core.deliberation import Deliberation
 from pyramid_core.errors import PROGRAMMING_ERRORS, ContractError, InputError, PyramidAbstained, PyramidFailed
 from pyramid_core.types import Answer, Context, Failure, Outcome, Token
 
+AFTER_CALLS = 1 << 30
+"""The number that interrupts are ordered by: at a tie the arrivals of calls come first."""
+
 CALL: ContextVar[int] = ContextVar("pyramid_call", default=-1)
 """The number of the call that is running in this context; the virtual clocks order sleepers by it."""
 
@@ -121,9 +124,9 @@ class Conductor:
                     self._read(command)
                 case Accept():
                     self._replay_tokens(command)
-                    self.end = command
+                    self._ended(command)
                 case Abstain() | Fail():
-                    self.end = command
+                    self._ended(command)
 
     def hand_over(self, now: float, *, rang: bool) -> None:
         """Give the machine what has arrived, in order of time, and the alarm; at a tie arrivals first."""
@@ -145,36 +148,46 @@ class Conductor:
     def receive(self, arrival: Arrival) -> None:
         """Give the machine one arrival."""
         machine, call, at = self.deliberation, arrival.call, arrival.at
-        match arrival.kind:
+        kind, value = arrival.kind, arrival.value
+        if kind == "answer":
+            kind, value = self._checked(call, value)
+        if kind == "bug" and (machine.end is not None or machine.calls[call].state == "cancelled"):
+            kind, value = "failure", Failure.of(value)  # Nobody waits for it: it only completes the bill.
+        match kind:
             case "token":
-                self._held.setdefault(call, []).append(arrival.value)
+                self._held.setdefault(call, []).append(value)
                 if call == self._live and self.end is None:
                     self._pass_on(at)
             case "answer":
                 member, asked = self._asked[call]
-                answer = replace(self._checked(call, arrival.value), member=member, elapsed=at - asked)
+                answer = replace(value, member=member, elapsed=at - asked)
                 self.obey(machine.answered(call, answer, at), at)
             case "failure":
-                failure = arrival.value
                 if call in self._asked:
                     member, asked = self._asked[call]
-                    failure = replace(failure, member=member, elapsed=at - asked)
-                self.obey(machine.failed(call, failure, at), at)
+                    value = replace(value, member=member, elapsed=at - asked)
+                self.obey(machine.failed(call, value, at), at)
             case "evidence":
-                self.obey(machine.gathered(call, arrival.value, at), at)
+                self.obey(machine.gathered(call, value, at), at)
             case "interrupt":
-                self.obey(machine.interrupt(arrival.value, at), at)
-            case "bug" if machine.calls[call].state != "cancelled":
-                raise arrival.value
+                self.obey(machine.interrupt(value, at), at)
+            case "bug":
+                raise value
 
-    def _checked(self, call: int, answer: Any) -> Answer:
+    def _checked(self, call: int, answer: Any) -> tuple[Kind, Any]:
         member = self._asked[call][0]
         if not isinstance(answer, Answer):
-            raise ContractError(f"member {member!r} returned {type(answer).__name__}, not an Answer")
+            return "bug", ContractError(f"member {member!r} returned {type(answer).__name__}, not an Answer")
         held = self._held.get(call)
         if held and "".join(token.text for token in held) != answer.text:
-            raise ContractError(f"member {member!r} streamed a text that differs from its answer's text")
-        return answer
+            return "bug", ContractError(
+                f"member {member!r} streamed a text that differs from its answer's text"
+            )
+        return "answer", answer
+
+    def _ended(self, end: End) -> None:
+        self.end = end
+        self.alarm = inf
 
     def _pass_on(self, now: float) -> None:
         call = self._live
@@ -230,10 +243,12 @@ class Conductor:
                 raise ContractError("the deliberation has not ended")
 
     def close_down(self) -> None:
-        """Stop everything that runs, whatever the machine thinks; for bugs and for callers who leave."""
+        """Stop everything that runs, whatever the machine thinks; for bugs and for callers who leave.
+
+        A bug may have come between a call's state and the command that says so: all are stopped, ended or not.
+        """
         for call in self.deliberation.calls:
-            if call.state == "running":
-                self.stop(call.number)
+            self.stop(call.number)
 
 
 def chunks(text: str, size: int = 24) -> list[Token]:

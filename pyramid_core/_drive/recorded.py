@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
+from pyramid_core._drive.conductor import Kind
 from pyramid_core._drive.replay import Scripted
 from pyramid_core.commands import Ask, Gather
 from pyramid_core.errors import ReplayError
@@ -30,7 +32,8 @@ class Recording:
     context: Context | None = None
     interrupts: tuple[tuple[float, str], ...] = ()
     _calls: Mapping[str, Sequence[CallRecord]] = field(repr=False)
-    _taken: dict[str, int] = field(default_factory=dict, repr=False)
+    _evidence: Mapping[str, Sequence[CallRecord]] = field(default_factory=dict, repr=False)
+    _taken: Counter[tuple[type, str]] = field(default_factory=Counter, repr=False)
 
     def script(self, command: Ask | Gather) -> list[Scripted]:
         """What the call will bring; each recorded call is brought once.
@@ -38,14 +41,16 @@ class Recording:
         Raises:
             ReplayError: the record has no such answer; names it and those it has.
         """
-        who = command.member if isinstance(command, Ask) else command.kind
-        number = self._taken.get(who, 0)
-        calls = self._calls.get(who, ())
+        if isinstance(command, Ask):
+            who, calls = command.member, self._calls.get(command.member, ())
+        else:
+            who, calls = command.kind, self._evidence.get(command.kind, ())
+        number = self._taken[type(command), who]
         if number >= len(calls):
             if isinstance(command, Gather):
                 return [Scripted(0.0, "failure", Failure(kind="NotRecorded", message=who))]
             raise ReplayError(self._missing(who, number))
-        self._taken[who] = number + 1
+        self._taken[type(command), who] += 1
         return _scripted(calls[number])
 
     def _missing(self, who: str, number: int) -> str:
@@ -70,11 +75,16 @@ def recording(record: Mapping[str, Any] | Trace) -> Recording:
 
 def _of_trace(trace: Trace) -> Recording:
     calls: dict[str, list[CallRecord]] = {}
+    evidence: dict[str, list[CallRecord]] = {}
     for call in trace.calls:
-        calls.setdefault(call.who, []).append(call)
-    ended = trace.reason.split(" ", 1)[0]
-    interrupts = ((trace.at, ended),) if ended in ("enough", "left", "error") else ()
-    return Recording(query=trace.query, context=trace.context, interrupts=interrupts, _calls=calls)
+        (evidence if call.role == "gather" else calls).setdefault(call.who, []).append(call)
+    why = (
+        trace.reason.split(" ", 1)[0] if trace.end in ("accept", "fail") else ""
+    )  # Else it is the rule's own words.
+    interrupts = ((trace.at, why),) if why in ("enough", "left", "error") else ()
+    return Recording(
+        query=trace.query, context=trace.context, interrupts=interrupts, _calls=calls, _evidence=evidence
+    )
 
 
 class _Responses(Mapping[str, Sequence[CallRecord]]):
@@ -110,21 +120,28 @@ class _Responses(Mapping[str, Sequence[CallRecord]]):
 
 
 def _scripted(call: CallRecord) -> list[Scripted]:
-    after = 0.0 if call.ended_at is None else call.ended_at - call.asked_at
-    if call.state == "cancelled" or call.ended_at is None:
+    if call.ended_at is None or call.state == "cancelled":
+        how = "had not ended" if call.ended_at is None else "was cancelled"
         problem = ReplayError(
-            f"the answer of {call.who!r} (call {call.call}) was cancelled when this record was made: there is none"
+            f"call {call.call}, of {call.who!r}, {how} when this record was made: there is no answer"
         )
         # Only where the replay waits for it longer than the record did.
-        return [Scripted(after + _A_MOMENT, "bug", problem)]
+        ended = call.asked_at if call.ended_at is None else call.ended_at
+        return [*_first_token(call, ""), _comes(call, ended + _A_MOMENT, "bug", problem)]
+    result, ended = call.result, call.ended_at
+    if isinstance(result, Failure):
+        return [*_first_token(call, ""), _comes(call, ended, "failure", result)]
     if call.role == "gather":
-        return [Scripted(after, "failure" if isinstance(call.result, Failure) else "evidence", call.result)]
-    if isinstance(call.result, Failure):
-        return [*_first_token(call, ""), Scripted(after, "failure", call.result)]
-    return [*_first_token(call, call.result.text), Scripted(after, "answer", call.result)]
+        return [_comes(call, ended, "evidence", result)]
+    return [*_first_token(call, result.text), _comes(call, ended, "answer", result)]
+
+
+def _comes(call: CallRecord, at: float, kind: Kind, value: Any) -> Scripted:
+    return Scripted(at - call.asked_at, kind, value, moment=(call.asked_at, at))
 
 
 def _first_token(call: CallRecord, text: str) -> list[Scripted]:
+    """What went out live, all at once: a replay needs its time and, of an answer, that it is the answer's text."""
     if call.first_token_at is None:
         return []
-    return [Scripted(call.first_token_at - call.asked_at, "token", Token(text=text))]
+    return [_comes(call, call.first_token_at, "token", Token(text=text))]

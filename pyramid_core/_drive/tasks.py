@@ -9,17 +9,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from math import inf
 from typing import Any, Protocol
 
-from pyramid_core._drive.conductor import CALL, Arrival, Conductor, Kind, classified, gatherer_for
+from pyramid_core._drive.conductor import (
+    AFTER_CALLS,
+    CALL,
+    Arrival,
+    Conductor,
+    Kind,
+    classified,
+    gatherer_for,
+)
 from pyramid_core._drive.pool import THREADS
 from pyramid_core.commands import Ask, Gather
 from pyramid_core.errors import ContractError
 from pyramid_core.types import Context, Failure, Outcome, Token
 
 _GRACE_TURNS = 8
+
+Work = Callable[[], Coroutine[Any, Any, tuple[Kind, Any]]]
 
 
 class TaskClock(Protocol):
@@ -90,7 +100,7 @@ class TaskConductor(Conductor):
 
     def interrupt(self, reason: str) -> None:
         """The reader leaves, or has seen enough."""
-        self._arrive(-1, "interrupt", reason)
+        self._arrive(AFTER_CALLS, "interrupt", reason)
 
     async def _until(self, reached: Callable[[], bool]) -> None:
         while not reached():
@@ -107,12 +117,12 @@ class TaskConductor(Conductor):
 
     def begin(self, ask: Ask) -> None:
         """Start asking a member, in a task of its own."""
-        self._spawn(ask.call, self._ask(ask))
+        self._spawn(ask.call, lambda: self._ask(ask))
 
     def begin_gather(self, gather: Gather) -> None:
         """Compute evidence off the loop."""
         compute = gatherer_for(self, gather)
-        self._spawn(gather.call, self._gather(compute, gather))
+        self._spawn(gather.call, lambda: self._gather(compute, gather))
 
     def stop(self, call: int) -> None:
         """Cancel the call's task."""
@@ -121,15 +131,18 @@ class TaskConductor(Conductor):
         if task is not None:
             task.cancel()
 
-    def _spawn(self, call: int, work: Any) -> None:
+    def _spawn(self, call: int, work: Work) -> None:
         self.tasks[call] = asyncio.get_running_loop().create_task(
             self._report(call, work), name=f"pyramid-{call}"
         )
 
-    async def _report(self, call: int, work: Any) -> None:
+    async def _report(self, call: int, work: Work) -> None:
         CALL.set(call)
         try:
-            kind, value = await work
+            (
+                kind,
+                value,
+            ) = await work()  # Made here: a task that is cancelled before its first turn leaves nothing.
         except asyncio.CancelledError as error:
             if call in self._stopped:
                 raise

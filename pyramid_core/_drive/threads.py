@@ -11,7 +11,15 @@ from collections.abc import Callable
 from typing import Any
 
 from pyramid_core._drive.clocks import RealThreadClock, ThreadClock
-from pyramid_core._drive.conductor import CALL, Arrival, Conductor, Kind, classified, gatherer_for
+from pyramid_core._drive.conductor import (
+    AFTER_CALLS,
+    CALL,
+    Arrival,
+    Conductor,
+    Kind,
+    classified,
+    gatherer_for,
+)
 from pyramid_core._drive.pool import THREADS, TooManyAbandonedError
 from pyramid_core.commands import Ask, Gather
 from pyramid_core.errors import ContractError
@@ -51,7 +59,7 @@ class ThreadConductor(Conductor):
 
     def interrupt(self, reason: str) -> None:
         """The reader leaves, or has seen enough."""
-        self._arrive(-1, "interrupt", reason)
+        self._arrive(AFTER_CALLS, "interrupt", reason)
 
     def _until(self, reached: Callable[[], bool]) -> None:
         while not reached():

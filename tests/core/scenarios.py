@@ -1,24 +1,52 @@
 """What a scenario is, and how the three drivers run it on virtual time.
 
-A scenario gives each member a list of parts: `(seconds, what)`, where `what` is an answer's text, `Boom("...")` for an
-error, or `Tok("...")` for a token that comes before the answer. The history that must come out is one line: the time
-of each event that led to commands, and the commands.
+Members are written `"a 1 yes; b 2 !; o 1 ~4 1 ~2 1 ="`: a name, then pairs of seconds and what comes after them:
+
+    yes     an answer             ''    the empty answer        None    no answer at all: a bug
+    !       an error: bad luck    ~4    a token                 =       the answer that its tokens are
+
+The history that must come out is one line: the time of each event that led to commands, and the commands.
 """
 
 import asyncio
+import contextlib
 import dataclasses
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from pyramid_core._drive import ReplayConductor, Scripted, ThreadConductor
+from pyramid_core._drive.conductor import CALL
+from pyramid_core._drive.pool import THREADS
 from pyramid_core._drive.tasks import TaskConductor
-from pyramid_core._drive.virtual import VirtualTaskClock, VirtualThreadClock
+from pyramid_core._drive.virtual import Deadlock, VirtualTaskClock, VirtualThreadClock
 from pyramid_core.commands import Abstain, Accept, Ask, Cancel, Fail, Gather, Offer, Release, WakeAt
 from pyramid_core.decision import ThresholdRule
 from pyramid_core.deliberation import Deliberation
 from pyramid_core.errors import PyramidAbstained, PyramidFailed
 from pyramid_core.routers import AgreementRouter
-from pyramid_core.types import Answer, Context, Failure, Policy, Query, Token
+from pyramid_core.types import (
+    NAN,
+    Answer,
+    Assessment,
+    Context,
+    Decision,
+    Failure,
+    Foreseen,
+    Observation,
+    Options,
+    Policy,
+    Query,
+    Token,
+    Trace,
+    Verdict,
+)
+
+QUERY = Query(text="What is it?")
+AFTER_CALLS = 1 << 30
+Part = tuple[float, Any]
 
 
 class Boom(RuntimeError):
@@ -30,97 +58,251 @@ class Tok:
     text: str
 
 
-Part = tuple[float, Any]
+def cast(text: str) -> dict[str, list[Part]]:
+    """Members by name, from the notation above."""
+    members: dict[str, list[Part]] = {}
+    for member in text.split(";"):
+        name, *words = member.split()
+        pairs = zip(words[::2], words[1::2], strict=True)
+        members[name] = [(float(seconds), _what(word)) for seconds, word in pairs]
+    return members
+
+
+def _what(word: str) -> Any:
+    if word.startswith("!"):
+        return Boom(word[1:] or "bad luck")
+    if word.startswith("~"):
+        return Tok(word[1:])
+    return {"''": "", "None": _NOTHING, "=": None}.get(word, word)
+
+
+_NOTHING = object()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """Members by name, each with its parts; a name with several lists in `again` answers further calls from them."""
+    """Members by name, each with its parts, and what must become of them.
+
+    Attributes:
+        history: see `history`.
+        read: what the reader is given and when, see `tokens_read`.
+        plain: members that cannot stream.
+        evidence: by kind, after how many seconds comes what.
+        interrupts: when the caller interrupts, and why.
+    """
 
     name: str
-    crowd: dict[str, list[Part]]
-    oracles: dict[str, list[Part]]
+    crowd: Mapping[str, list[Part]]
+    oracles: Mapping[str, list[Part]]
     history: str
     read: str = ""
     router: Any = field(default_factory=AgreementRouter)
     rule: Any = None
     policy: Policy = field(default_factory=Policy)
     context: Context = field(default_factory=Context)
-    evidence: dict[str, Part] = field(default_factory=dict)
+    plain: tuple[str, ...] = ()
+    evidence: Mapping[str, Part] = field(default_factory=dict)
     interrupts: tuple[tuple[float, str], ...] = ()
 
     def machine(self) -> Deliberation:
         rule = (self.rule or ThresholdRule()).resolved(self.router)
-        query = Query(text="What is it?")
-        return Deliberation(query, tuple(self.crowd), tuple(self.oracles), self.router, rule, self.policy)
+        return Deliberation(QUERY, tuple(self.crowd), tuple(self.oracles), self.router, rule, self.policy)
 
     def parts(self, who: str) -> list[Part]:
         return self.crowd[who] if who in self.crowd else self.oracles[who]
 
 
-def answer_with(what: Any, tokens: list[str]) -> Answer:
+_POLICY = {f.name for f in dataclasses.fields(Policy)}
+_CONTEXT = {f.name for f in dataclasses.fields(Context)}
+
+
+def scenario(name: str, crowd: Any, oracles: Any, history: str, read: str = "", **fields: Any) -> Scenario:
+    """A scenario on one line: fields of the policy and the context are given beside its own."""
+    policy = {k: fields.pop(k) for k in list(fields) if k in _POLICY}
+    context = {k: fields.pop(k) for k in list(fields) if k in _CONTEXT}
+    return Scenario(
+        name=name,
+        crowd=cast(crowd) if isinstance(crowd, str) else crowd,
+        oracles=cast(oracles) if isinstance(oracles, str) else oracles,
+        history=history,
+        read=read,
+        policy=Policy(**policy),
+        context=Context(**context),
+        **fields,
+    )
+
+
+# Routers and rules with a will of their own
+
+
+class Fusing(AgreementRouter):
+    """Lets an oracle vote with the crowd."""
+
+    fuses = True
+
+
+class Evident(AgreementRouter):
+    """Believes the gathered evidence, a p_fail; without it nothing can be said of a complete crowd."""
+
+    def __init__(self, *kinds: str, fuses: bool = False) -> None:
+        super().__init__()
+        self._kinds, self._fuses = kinds, fuses
+
+    evidence = property(lambda self: self._kinds)
+    fuses = property(lambda self: self._fuses)
+
+    def assess(self, observation: Observation) -> Assessment:
+        seen = super().assess(observation)
+        if observation.pending or (not self.fuses and any(r.role == "oracle" for r in observation.replies)):
+            return seen
+        found = [observation.evidence[kind] for kind in self._kinds if kind in observation.evidence]
+        return dataclasses.replace(seen, p_fail=max(found) if len(found) == len(self._kinds) else NAN)
+
+    def foresee(
+        self, observation: Observation, decide: Callable[[Assessment], Decision]
+    ) -> Mapping[Foreseen, float]:
+        return {}
+
+
+class Forecast(AgreementRouter):
+    """Has a p_fail before anybody has answered."""
+
+    def __init__(self, p_fail: float) -> None:
+        super().__init__()
+        self._forecast = p_fail
+
+    def assess(self, observation: Observation) -> Assessment:
+        seen = super().assess(observation)
+        return seen if observation.replies else dataclasses.replace(seen, p_fail=self._forecast)
+
+
+class Unsure(AgreementRouter):
+    """Never knows whether an answer is right."""
+
+    def assess(self, observation: Observation) -> Assessment:
+        return dataclasses.replace(super().assess(observation), p_fail=NAN)
+
+
+class Foresees(AgreementRouter):
+    """Expects, after so many replies, this oracle to be asked with this probability."""
+
+    def __init__(self, expected: Mapping[int, tuple[str, float]]) -> None:
+        super().__init__()
+        self._expected = expected
+
+    def foresee(
+        self, observation: Observation, decide: Callable[[Assessment], Decision]
+    ) -> Mapping[Foreseen, float]:
+        oracle, p = self._expected.get(len(observation.replies), ("", 0.0))
+        return {Foreseen(verdict=Verdict.ESCALATE, oracle=oracle): p} if p else {}
+
+
+class Chooses(AgreementRouter):
+    """Lets the answer of this call stand, whatever it is."""
+
+    def __init__(self, call: int) -> None:
+        super().__init__()
+        self._call = call
+
+    def assess(self, observation: Observation) -> Assessment:
+        return dataclasses.replace(super().assess(observation), chosen=self._call)
+
+
+class By:
+    """A rule that says `accept`, `wait`, `abstain`, `escalate` (to the first open oracle) or `escalate NAME`."""
+
+    def __init__(self, say: str | Callable[[Assessment, Options], str]) -> None:
+        self._say = say
+
+    def resolved(self, router: Any) -> "By":
+        return self
+
+    def decide(self, assessment: Assessment, options: Options) -> Decision:
+        said = self._say if isinstance(self._say, str) else self._say(assessment, options)
+        verdict, _, oracle = said.partition(" ")
+        if verdict == "escalate" and not oracle:
+            oracle = options.oracles[0] if options.oracles else "nobody"
+        return Decision(verdict=Verdict(verdict), oracle=oracle or None, reason="because")
+
+
+# Members
+
+
+def answer_with(what: Any, tokens: list[str]) -> Any:
     """`what` is a whole `Answer`, or a text that follows the tokens (None: the tokens are all of it)."""
+    if what is _NOTHING:
+        return None
     if isinstance(what, Answer):
         return what
     return Answer(text="".join(tokens) if what is None else what)
 
 
-class TaskMember:
-    def __init__(self, name: str, parts: list[Part], clock: VirtualTaskClock) -> None:
-        self.name, self.parts, self.clock = name, parts, clock
+@dataclass
+class Member:
+    """A member on virtual time; `asked` and `over` count what was begun and what has ended, in whatever way."""
 
-    async def astream(self, query: Query):
+    name: str
+    parts: list[Part]
+    clock: Any
+    asked: int = 0
+    over: int = 0
+
+    @contextlib.contextmanager
+    def counted(self):
+        self.asked += 1
+        try:
+            yield
+        finally:
+            self.over += 1
+
+
+class PlainTaskMember(Member):
+    async def items(self):
         tokens = []
-        for seconds, what in self.parts:
-            await self.clock.sleep(seconds)
-            if isinstance(what, BaseException):
-                raise what
-            if isinstance(what, Tok):
-                tokens.append(what.text)
-                yield Token(text=what.text)
-            else:
-                yield answer_with(what, tokens)
+        with self.counted():
+            for seconds, what in self.parts:
+                await self.clock.sleep(seconds)
+                if isinstance(what, BaseException):
+                    raise what
+                if isinstance(what, Tok):
+                    tokens.append(what.text)
+                    yield Token(text=what.text)
+                else:
+                    yield answer_with(what, tokens)
 
     async def aask(self, query: Query):
+        return [item async for item in self.items()][-1]
+
+
+class TaskMember(PlainTaskMember):
+    def astream(self, query: Query):
+        return self.items()
+
+
+class PlainThreadMember(Member):
+    def items(self):
         tokens = []
-        for seconds, what in self.parts:
-            await self.clock.sleep(seconds)
-            if isinstance(what, BaseException):
-                raise what
-            if isinstance(what, Tok):
-                tokens.append(what.text)
-            else:
-                return answer_with(what, tokens)
-        return None
-
-
-class ThreadMember:
-    def __init__(self, name: str, parts: list[Part], clock: VirtualThreadClock) -> None:
-        self.name, self.parts, self.clock = name, parts, clock
-
-    def stream(self, query: Query):
-        tokens = []
-        for seconds, what in self.parts:
-            self.clock.sleep(seconds)
-            if isinstance(what, BaseException):
-                raise what
-            if isinstance(what, Tok):
-                tokens.append(what.text)
-                yield Token(text=what.text)
-            else:
-                yield answer_with(what, tokens)
+        with self.counted():
+            for seconds, what in self.parts:
+                self.clock.sleep(seconds)
+                if isinstance(what, BaseException):
+                    raise what
+                if isinstance(what, Tok):
+                    tokens.append(what.text)
+                    yield Token(text=what.text)
+                else:
+                    yield answer_with(what, tokens)
 
     def ask(self, query: Query):
-        tokens = []
-        for seconds, what in self.parts:
-            self.clock.sleep(seconds)
-            if isinstance(what, BaseException):
-                raise what
-            if isinstance(what, Tok):
-                tokens.append(what.text)
-            else:
-                return answer_with(what, tokens)
-        return None
+        return list(self.items())[-1]
+
+
+class ThreadMember(PlainThreadMember):
+    def stream(self, query: Query):
+        return self.items()
+
+
+# Runs
 
 
 @dataclass
@@ -129,94 +311,133 @@ class Run:
 
     machine: Deliberation
     read: list[tuple[float, Any]]
-    error: BaseException | None
-    answer: Answer | None
+    members: Mapping[str, Member]
+    error: BaseException | None = None
+    answer: Answer | None = None
 
     @property
     def log(self) -> list[tuple[Any, ...]]:
         """Every event with its commands, without what differs by nature (exceptions, `raw`)."""
         return [(e.at, e.event, e.call, e.commands) for e in self.machine.log]
 
+    @property
+    def trace(self) -> Trace:
+        return self.machine.trace
 
-def run_tasks(s: Scenario) -> Run:
-    clock = VirtualTaskClock()
-    members = {n: TaskMember(n, s.parts(n), clock) for n in (*s.crowd, *s.oracles)}
-    read: list[tuple[float, Any]] = []
-    machine = s.machine()
+
+def task_cast(s: Scenario, clock: VirtualTaskClock) -> tuple[dict[str, Member], dict[str, Any]]:
+    """The members and gatherers for the asyncio driver."""
 
     def gatherer(kind: str):
+        seconds, value = s.evidence[kind]
+
         async def gather(_: Gather):
-            await clock.sleep(s.evidence[kind][0])
-            if isinstance(s.evidence[kind][1], BaseException):
-                raise s.evidence[kind][1]
-            return s.evidence[kind][1]
+            await clock.sleep(seconds)
+            if isinstance(value, BaseException):
+                raise value
+            return value
 
         return gather
 
-    async def interrupt(conductor: TaskConductor, at: float, reason: str) -> None:
-        await clock.sleep(at)
-        if conductor.end is None:
-            conductor.interrupt(reason)
+    members = {
+        name: (PlainTaskMember if name in s.plain else TaskMember)(name, s.parts(name), clock)
+        for name in (*s.crowd, *s.oracles)
+    }
+    return members, {kind: gatherer(kind) for kind in s.evidence}
 
-    async def main() -> Run:
+
+def thread_cast(s: Scenario, clock: VirtualThreadClock) -> tuple[dict[str, Member], dict[str, Any]]:
+    """The members and gatherers for the thread driver."""
+
+    def gatherer(kind: str):
+        seconds, value = s.evidence[kind]
+
+        def gather(_: Gather):
+            clock.sleep(seconds)
+            if isinstance(value, BaseException):
+                raise value
+            return value
+
+        return gather
+
+    members = {
+        name: (PlainThreadMember if name in s.plain else ThreadMember)(name, s.parts(name), clock)
+        for name in (*s.crowd, *s.oracles)
+    }
+    return members, {kind: gatherer(kind) for kind in s.evidence}
+
+
+def run_tasks(s: Scenario) -> Run:
+    """On asyncio tasks."""
+    clock = VirtualTaskClock()
+    members, gatherers = task_cast(s, clock)
+    run = Run(s.machine(), [], members)
+
+    async def interrupt(conductor: TaskConductor, at: float, reason: str) -> None:
+        CALL.set(AFTER_CALLS)
+        await clock.sleep(at)
+        conductor.interrupt(reason)
+
+    async def main() -> None:
         conductor = TaskConductor(
-            machine,
+            run.machine,
             members,
             clock=clock,
-            gatherers={kind: gatherer(kind) for kind in s.evidence},
-            reader=lambda item: read.append((clock.now(), item)),
+            gatherers=gatherers,
+            reader=lambda item: run.read.append((clock.now(), item)),
         )
-        callers = []
-        for at, reason in s.interrupts:
-            from pyramid_core._drive.conductor import CALL
-
-            CALL.set(1 << 30)
-            callers.append(asyncio.ensure_future(interrupt(conductor, at, reason)))
+        callers = [asyncio.ensure_future(interrupt(conductor, *when)) for when in s.interrupts]
         try:
             outcome = await conductor.run(s.context)
             await conductor.finish()
+            run.answer = outcome.answer
         except (PyramidFailed, PyramidAbstained) as error:
-            return Run(machine, read, error, None)
+            run.error = error
         finally:
             for caller in callers:
                 caller.cancel()
-        return Run(machine, read, None, outcome.answer)
 
-    return clock.run(main)
+    clock.run(main)
+    return run
 
 
 def run_threads(s: Scenario) -> Run:
+    """On threads."""
     clock = VirtualThreadClock()
-    members = {n: ThreadMember(n, s.parts(n), clock) for n in (*s.crowd, *s.oracles)}
-    read: list[tuple[float, Any]] = []
-    machine = s.machine()
-
-    def gatherer(kind: str):
-        def gather(_: Gather):
-            clock.sleep(s.evidence[kind][0])
-            if isinstance(s.evidence[kind][1], BaseException):
-                raise s.evidence[kind][1]
-            return s.evidence[kind][1]
-
-        return gather
-
+    members, gatherers = thread_cast(s, clock)
+    run = Run(s.machine(), [], members)
     conductor = ThreadConductor(
-        machine,
+        run.machine,
         members,
         clock=clock,
-        gatherers={kind: gatherer(kind) for kind in s.evidence},
-        reader=lambda item: read.append((clock.now(), item)),
+        gatherers=gatherers,
+        reader=lambda item: run.read.append((clock.now(), item)),
     )
+
+    def interrupt(at: float, reason: str) -> None:
+        CALL.set(AFTER_CALLS)
+        clock.sleep(at)
+        conductor.interrupt(reason)
+        clock.ended()
+
     for at, reason in s.interrupts:
-        clock.sleepers.add(
-            at, 1 << 30, lambda r=reason: conductor.interrupt(r) if conductor.end is None else clock.wake_next()
-        )
+        clock.started()
+        THREADS.submit(lambda at=at, reason=reason: interrupt(at, reason))
     try:
         outcome = conductor.run(s.context)
         conductor.finish()
+        run.answer = outcome.answer
     except (PyramidFailed, PyramidAbstained) as error:
-        return Run(machine, read, error, None)
-    return Run(machine, read, None, outcome.answer)
+        run.error = error
+    finally:
+        wake_everybody(clock)
+    return run
+
+
+def wake_everybody(clock: VirtualThreadClock) -> None:
+    """Let abandoned calls come to their end, so that no thread stays behind."""
+    with contextlib.suppress(Deadlock):
+        clock.wait(threading.Event(), inf)
 
 
 def scripted(parts: list[Part], *, stream: bool) -> list[Scripted]:
@@ -228,16 +449,18 @@ def scripted(parts: list[Part], *, stream: bool) -> list[Scripted]:
             tokens.append(what.text)
             if stream:
                 found.append(Scripted(after, "token", Token(text=what.text)))
-        elif isinstance(what, BaseException):
+        elif isinstance(what, Boom):
             return [*found, Scripted(after, "failure", Failure.of(what))]
+        elif isinstance(what, BaseException):
+            return [*found, Scripted(after, "bug", what)]
         else:
             return [*found, Scripted(after, "answer", answer_with(what, tokens))]
     return found
 
 
-def run_replay(s: Scenario) -> Run:
-    read: list[tuple[float, Any]] = []
-    machine = s.machine()
+def run_replay(s: Scenario, *, start: float = 0.0) -> Run:
+    """From a script."""
+    run = Run(s.machine(), [], {})
 
     def script(command: Ask | Gather) -> list[Scripted]:
         if isinstance(command, Gather):
@@ -246,23 +469,27 @@ def run_replay(s: Scenario) -> Run:
             return [
                 Scripted(after, "failure" if failed else "evidence", Failure.of(value) if failed else value)
             ]
-        return scripted(s.parts(command.member), stream=command.stream)
+        return scripted(s.parts(command.member), stream=command.stream and command.member not in s.plain)
 
     conductor = ReplayConductor(
-        machine,
+        run.machine,
         {},
         script=script,
         interrupts=s.interrupts,
-        reader=lambda item: read.append((conductor.now, item)),
+        start=start,
+        reader=lambda item: run.read.append((conductor.now, item)),
     )
     try:
-        outcome = conductor.run(s.context)
+        run.answer = conductor.run(s.context).answer
     except (PyramidFailed, PyramidAbstained) as error:
-        return Run(machine, read, error, None)
-    return Run(machine, read, None, outcome.answer)
+        run.error = error
+    return run
 
 
 RUNNERS = {"tasks": run_tasks, "threads": run_threads, "replay": run_replay}
+
+
+# What happened, on one line
 
 
 def history(machine: Deliberation) -> str:
@@ -286,7 +513,7 @@ def history(machine: Deliberation) -> str:
             case Accept():
                 return f"accept {names[command.call]} {command.reason}"
             case Abstain():
-                return "abstain"
+                return f"abstain ({command.reason})"
             case Fail():
                 return f"fail {len(command.failures)} ({command.reason})"
 
@@ -301,9 +528,9 @@ def history(machine: Deliberation) -> str:
 
 
 def tokens_read(read: list[tuple[float, Any]]) -> str:
-    """What the reader was given and when: `2:"ab" 3:"c"`."""
-    return " ".join(f'{at:g}:"{item.text}"' for at, item in read if isinstance(item, Token))
+    """What the reader was given and when: `2:a 3:b`."""
+    return " ".join(f"{at:g}:{item.text}" for at, item in read if isinstance(item, Token))
 
 
-def changed(scenario: Scenario, **fields: Any) -> Scenario:
-    return dataclasses.replace(scenario, **fields)
+def changed(s: Scenario, **fields: Any) -> Scenario:
+    return dataclasses.replace(s, **fields)
