@@ -94,7 +94,8 @@ class Generation:
                 if cut >= 0:
                     self._cut(cut)
                     self.finish_reason = "stop"
-                    yield text[released:cut]
+                    if cut > released:
+                        yield text[released:cut]
                     return
             safe = len(text) - _begun(text, stops)
             if safe > released:

@@ -74,6 +74,7 @@ class Transformer:
         self._heads = int(weights.metadata["heads"])
         self._embedding = tensors["embedding"]
         self._position = tensors["position"]
+        self._past = np.tri(self.context, dtype=bool)
         self._unembedding = _frozen((tensors["embedding"] * tensors["norm.weight"]).T)
         count = sum(name.endswith("qkv.weight") for name in tensors)
         self._layers = tuple(self._layer(weights, f"blocks.{i}.") for i in range(count))
@@ -107,7 +108,7 @@ class Transformer:
         padded = [*tokens, *[0] * (-n % _ROWS)]  # what comes later cannot change what comes before
         m = len(padded)
         x = (self._embedding[padded] + self._position[:m]).reshape(-1, _ROWS, self._width)
-        past = np.tri(m, dtype=bool)
+        past = self._past[:m, :m]
         for layer, keys, values in zip(self._layers, memory.keys, memory.values, strict=True):
             q, k, v = (_normal(x) @ layer.qkv).reshape(m, 3, heads, -1).transpose(1, 2, 0, 3)
             keys[:, :, :m] = k.transpose(0, 2, 1)

@@ -245,7 +245,7 @@ def test_a_stop_text_that_does_not_come_changes_nothing():
 def test_the_stream_adds_up_to_the_whole(query, stop):
     model = member(temperature=1.2, seed=9, stop=stop)
     *pieces, answer = model.stream(query)
-    assert all(isinstance(piece, Token) for piece in pieces)
+    assert all(isinstance(piece, Token) and piece.text for piece in pieces)
     assert answer == model.ask(query)
     assert "".join(piece.text for piece in pieces) == answer.text
 
