@@ -12,13 +12,17 @@ except ImportError as error:
     raise MissingExtra("llama-index-core", "llamaindex") from error
 
 from llamaindex_pyramid.embedded import EmbeddedLLM, embedded_llm_crowd, embedded_llm_oracle
-from llamaindex_pyramid.events import PyramidRoutingEvent
+from llamaindex_pyramid.engines import PyramidQueryEngine, RecordedQueryEngine
+from llamaindex_pyramid.events import PyramidRoutingEvent, routing_records
 from llamaindex_pyramid.llm import PyramidLLM
 
 __all__ = [
     "EmbeddedLLM",
     "PyramidLLM",
+    "PyramidQueryEngine",
     "PyramidRoutingEvent",
+    "RecordedQueryEngine",
     "embedded_llm_crowd",
     "embedded_llm_oracle",
+    "routing_records",
 ]

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.instrumentation.span import active_span_id
 
+from pyramid_core.errors import PyramidAbstained, PyramidFailed
 from pyramid_core.records import routing_record
 from pyramid_core.types import Trace
 
 _dispatcher = get_dispatcher(__name__)
+
+_RECORDS: ContextVar[list[dict[str, Any]] | None] = ContextVar("pyramid_routing_records", default=None)
 
 
 class PyramidRoutingEvent(BaseEvent):
@@ -48,8 +52,28 @@ class PyramidRoutingEvent(BaseEvent):
 def tell(trace: Trace, *, model: str, span: str | None) -> None:
     """Send the event of a query that has ended."""
     record = routing_record(trace)
+    collecting = _RECORDS.get()
+    if collecting is not None:
+        collecting.append(record)
     told = {name: record[name] for name in ("verdict", "escalated", "answered_by", "p_fail")}
     _dispatcher.event(PyramidRoutingEvent(model=model, span_id=span, record=record, **told))
+
+
+@contextmanager
+def routing_records() -> Iterator[list[dict[str, Any]]]:
+    """The records of every pyramid asked meanwhile, in threads and tasks started here as well, in order of their ends.
+
+        with routing_records() as records:
+            response = query_engine.query("...")
+
+    A pyramid inside another one is in the outer one's record, so it is not collected a second time.
+    """
+    collected: list[dict[str, Any]] = []
+    token = _RECORDS.set(collected)
+    try:
+        yield collected
+    finally:
+        _RECORDS.reset(token)
 
 
 def active_span() -> str | None:
@@ -58,10 +82,24 @@ def active_span() -> str | None:
 
 
 @contextmanager
-def under(span: str | None) -> Iterator[None]:
-    """Let what starts here lie under a span that LlamaIndex has closed already: it closes a stream's before it is read."""
-    token = active_span_id.set(span)
+def inside(span: str | None) -> Iterator[None]:
+    """Let the members that start here lie under a span, and keep the records of pyramids among them to themselves.
+
+    LlamaIndex closes a stream's span before the stream is read, so that the span is not simply the open one.
+    """
+    spanned, collecting = active_span_id.set(span), _RECORDS.set(None)
     try:
         yield
     finally:
-        active_span_id.reset(token)
+        _RECORDS.reset(collecting)
+        active_span_id.reset(spanned)
+
+
+@contextmanager
+def told(*, model: str, span: str | None) -> Iterator[None]:
+    """Send the event of a query that ends without an answer."""
+    try:
+        yield
+    except (PyramidFailed, PyramidAbstained) as error:
+        tell(error.trace, model=model, span=span)
+        raise

@@ -30,14 +30,12 @@ from llamaindex_pyramid.calls import Call
 from llamaindex_pyramid.members import SyncLLMMember
 from llamaindex_pyramid.responses import RECORD, Chat, Completion
 from llamaindex_pyramid.roster import Roster, metadata_of, roster_of
+from llamaindex_pyramid.rules import NAME, rule_of
 from llamaindex_pyramid.saving import restored, saved
 from llamaindex_pyramid.tools import offered, selections_of
 from llamaindex_pyramid.turns import Turn
-from pyramid_core.decision import ThresholdRule
 from pyramid_core.errors import InputError
 from pyramid_core.pyramid import Pyramid
-
-NAME = "pyramid"
 
 _PARTS = (
     "crowd",
@@ -113,7 +111,7 @@ class PyramidLLM(FunctionCallingLLM):
             crowd=self._roster.crowd,
             oracle=self._roster.oracles,
             router=self.router,
-            rule=_rule_of(self.model, self.rule),
+            rule=rule_of(self.model, self.rule),
             policy=self.policy,
             deadline=self.timeout,
             explore=self.explore,
@@ -303,23 +301,3 @@ class PyramidLLM(FunctionCallingLLM):
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """A copy that shares its members: their connections cannot be doubled."""
         return self.model_copy()
-
-
-def _rule_of(model: str, rule: Any) -> Any:
-    """The rule as the core takes it: the user's own, or the operating point that the model's name asks for.
-
-    Raises:
-        InputError: the name or the rule cannot be used.
-    """
-    name, colon, point = model.partition(":")
-    if name != NAME or (colon and not point):
-        raise InputError(f"model must be 'pyramid' or 'pyramid:<operating point>', not {model!r}")
-    if point and rule is not None:
-        raise InputError(f"model={model!r} and rule={rule!r} both say when to escalate: give one of them")
-    if point:
-        return ThresholdRule(operating_point=point)
-    if isinstance(rule, (int, float)) and not isinstance(rule, bool):
-        return ThresholdRule(float(rule))
-    if rule is not None and not callable(getattr(rule, "decide", None)):
-        raise InputError(f"rule must be a rule or a threshold between 0 and 1, not {rule!r}")
-    return rule

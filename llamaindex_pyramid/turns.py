@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, closing, contextmanager
+from contextlib import AbstractContextManager, aclosing, closing
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from llamaindex_pyramid.events import active_span, tell, under
+from llamaindex_pyramid.events import active_span, inside, tell, told
 from llamaindex_pyramid.responses import Shape
-from pyramid_core.errors import PyramidAbstained, PyramidFailed
 from pyramid_core.pyramid import Pyramid
 from pyramid_core.types import Outcome, Query
 
@@ -36,13 +35,13 @@ class Turn:
 
     def ask(self) -> Any:
         """The whole response."""
-        with self._told():
+        with self._told(), inside(self.span):
             outcome = self.pyramid.ask(self.query, **self.context)
         return self._whole(outcome)
 
     async def aask(self) -> Any:
         """The whole response, on the event loop."""
-        with self._told():
+        with self._told(), inside(self.span):
             outcome = await self.pyramid.aask(self.query, **self.context)
         return self._whole(outcome)
 
@@ -57,7 +56,7 @@ class Turn:
     def _chunks(self, items: Any) -> Iterator[Any]:
         with closing(items), self._told():
             while True:
-                with under(self.span):
+                with inside(self.span):
                     item = next(items, None)
                 if item is None:
                     return
@@ -67,7 +66,7 @@ class Turn:
         async with aclosing(items):
             with self._told():
                 while True:
-                    with under(self.span):
+                    with inside(self.span):
                         item = await anext(items, None)
                     if item is None:
                         return
@@ -83,11 +82,5 @@ class Turn:
         tell(outcome.trace, model=self.model, span=self.span)
         return self.shape.whole(outcome)
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """A query without an answer is told of as well."""
-        try:
-            yield
-        except (PyramidFailed, PyramidAbstained) as error:
-            tell(error.trace, model=self.model, span=self.span)
-            raise
+    def _told(self) -> AbstractContextManager[None]:
+        return told(model=self.model, span=self.span)

@@ -1,0 +1,196 @@
+"""Query engines: whole engines as the crowd of a pyramid, and one engine whose calls of a pyramid are summed.
+
+`PyramidQueryEngine` asks several engines (other indices, other retrievers, other models) as a pyramid asks LLMs: the
+same core, with members that answer a query instead of a prompt. `RecordedQueryEngine` wraps an engine that uses a
+`PyramidLLM` and puts the routing records of its single calls, and their sum, into the response's metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llama_index.core.base.base_query_engine import BaseQueryEngine
+from llama_index.core.base.response.schema import (
+    RESPONSE_TYPE,
+    AsyncStreamingResponse,
+    StreamingResponse,
+)
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.schema import QueryBundle
+from llama_index.core.tools import QueryEngineTool
+
+from llamaindex_pyramid.events import active_span, inside, routing_records, tell, told
+from llamaindex_pyramid.rules import NAME, rule_of
+from pyramid_core.errors import InputError
+from pyramid_core.pyramid import Pyramid
+from pyramid_core.records import routing_record
+from pyramid_core.types import Answer, Outcome, Query
+
+RECORD = "pyramid"
+
+
+class EngineMember:
+    """A query engine as the core asks it.
+
+    Args:
+        engine: the engine.
+        name: what it is called.
+    """
+
+    def __init__(self, engine: BaseQueryEngine, *, name: str) -> None:
+        self.engine = engine
+        self.name = name
+
+    def ask(self, query: Query) -> Answer:
+        """Query the engine on the calling thread; a streamed response is read to its end."""
+        response = self.engine.query(_bundle(query))
+        return _answer(response.get_response() if isinstance(response, StreamingResponse) else response)
+
+    async def aask(self, query: Query) -> Answer:
+        """Query the engine on the event loop."""
+        response = await self.engine.aquery(_bundle(query))
+        if isinstance(response, AsyncStreamingResponse):
+            return _answer(await response.get_response())
+        return _answer(response.get_response() if isinstance(response, StreamingResponse) else response)
+
+
+class PyramidQueryEngine(BaseQueryEngine):
+    """A pyramid of query engines that is a query engine itself.
+
+    Args:
+        crowd: query engines, or `QueryEngineTool`s, whose names are used.
+        oracle: the engine that is asked when the crowd is not to be trusted, or several, cheapest first.
+        rule: a rule, or the threshold on p_fail as a number; None: the router's `baseline-match` point.
+        callback_manager: the engine's own; those inside keep theirs.
+        options: as `pyramid_core.Pyramid` takes them (router, policy, deadline, explore, on_trace, ...).
+
+    Raises:
+        InputError: what is wrong with which argument, and what to do.
+    """
+
+    def __init__(
+        self,
+        crowd: Sequence[Any],
+        oracle: Any,
+        *,
+        rule: Any = None,
+        callback_manager: CallbackManager | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(callback_manager)
+        if isinstance(crowd, (str, BaseQueryEngine)):
+            raise InputError("crowd must be a list of query engines")
+        oracles = list(oracle) if isinstance(oracle, (list, tuple)) else [oracle]
+        self.pyramid = Pyramid(
+            crowd=[_member(engine, f"engine{place}") for place, engine in enumerate(crowd)],
+            oracle=[_member(engine, "oracle") for engine in oracles],
+            rule=rule_of(NAME, rule),
+            **options,
+        )
+
+    def _get_prompt_modules(self) -> dict[str, Any]:
+        return {}
+
+    def _query(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
+        span = active_span()
+        with told(model=NAME, span=span), inside(span):
+            outcome = self.pyramid.ask(_query(query_bundle))
+        return _response(outcome, span)
+
+    async def _aquery(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
+        span = active_span()
+        with told(model=NAME, span=span), inside(span):
+            outcome = await self.pyramid.aask(_query(query_bundle))
+        return _response(outcome, span)
+
+
+class RecordedQueryEngine(BaseQueryEngine):
+    """An engine whose response's metadata has what its pyramids did: `metadata["pyramid"]`.
+
+    `records` there are the routing records of the single calls (each step of refining or summarising is one),
+    `total` their sum. Calls that happen while a streamed response is read come later than the metadata.
+
+    Args:
+        engine: any query engine.
+    """
+
+    def __init__(self, engine: BaseQueryEngine) -> None:
+        super().__init__(getattr(engine, "callback_manager", None))
+        self.engine = engine
+
+    def _get_prompt_modules(self) -> dict[str, Any]:
+        return {"engine": self.engine}
+
+    def _query(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
+        with routing_records() as records:
+            return _with(self.engine.query(query_bundle), _summed(records))
+
+    async def _aquery(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
+        with routing_records() as records:
+            return _with(await self.engine.aquery(query_bundle), _summed(records))
+
+
+def total_of(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What several queries came to.
+
+    Returns:
+        `queries`; `escalated`, how many of them; `usage` in tokens by member, None where one is not known; `cost`
+        in USD, a lower bound where `complete` is False.
+    """
+    usage: dict[str, dict[str, int | None]] = {}
+    for record in records:
+        for member, counts in record["usage"].items():
+            sums = usage.setdefault(member, dict.fromkeys(counts, 0))
+            for name, count in counts.items():
+                before = sums[name]
+                sums[name] = None if before is None or count is None else before + count
+    return {
+        "queries": len(records),
+        "escalated": sum(bool(record["escalated"]) for record in records),
+        "usage": usage,
+        "cost": {
+            "usd": sum(record["cost"]["usd"] for record in records),
+            "complete": all(record["cost"]["complete"] for record in records),
+        },
+    }
+
+
+def _summed(records: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"records": records, "total": total_of(records)}
+
+
+def _with(response: RESPONSE_TYPE, told: dict[str, Any]) -> RESPONSE_TYPE:
+    response.metadata = {**(response.metadata or {}), RECORD: told}
+    return response
+
+
+def _member(engine: Any, name: str) -> EngineMember:
+    if isinstance(engine, QueryEngineTool):
+        return EngineMember(engine.query_engine, name=engine.metadata.name or name)
+    if not isinstance(engine, BaseQueryEngine):
+        raise InputError(
+            f"{name} is of type {type(engine).__name__}, not a query engine or a QueryEngineTool: "
+            "make one with index.as_query_engine(...)"
+        )
+    return EngineMember(engine, name=name)
+
+
+def _bundle(query: Query) -> QueryBundle:
+    return query.raw if isinstance(query.raw, QueryBundle) else QueryBundle(query.text)
+
+
+def _query(bundle: QueryBundle) -> Query:
+    return Query(text=bundle.query_str, raw=bundle)
+
+
+def _answer(response: Any) -> Answer:
+    return Answer(text="" if response.response is None else str(response), raw=response)
+
+
+def _response(outcome: Outcome, span: str | None) -> RESPONSE_TYPE:
+    """The engine's own response, sources and all, with the record added to its metadata."""
+    tell(outcome.trace, model=NAME, span=span)
+    response: RESPONSE_TYPE = outcome.answer.raw
+    response.metadata = {**(response.metadata or {}), RECORD: routing_record(outcome.trace)}
+    return response
