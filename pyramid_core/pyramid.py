@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,8 +91,7 @@ class Pyramid:
         gatherers: Mapping[str, Gatherer] | None = None,
         on_trace: Callable[[Trace], None] | None = None,
     ) -> None:
-        if isinstance(crowd, str) or not list(crowd):
-            raise InputError(f"crowd must be a list of at least one member, not {crowd!r}")
+        crowd = _listed(crowd)
         if oracle is None or (isinstance(oracle, (list, tuple)) and not oracle):
             raise InputError(
                 "oracle is missing: give the member that is asked when the crowd is not to be trusted"
@@ -100,11 +99,13 @@ class Pyramid:
         if not 0.0 <= explore <= 1.0:
             raise InputError(f"explore must be a probability between 0 and 1, not {explore!r}")
         oracles = list(oracle) if isinstance(oracle, (list, tuple)) else [oracle]
-        self.members = _named([*crowd, *oracles])
+        self.members = _named(crowd, oracles)
         names = tuple(self.members)
         self.crowd, self.oracles = names[: len(crowd)], names[len(crowd) :]
         self.router = _router(router, self.crowd)
-        self.rule = (ThresholdRule() if rule is None else rule).resolved(self.router)
+        self.rule = _rule(rule, self.router)
+        if policy is not None and not isinstance(policy, Policy):
+            raise InputError(f"policy must be a Policy(...), not {policy!r}")
         self.policy = policy or Policy()
         self._context = Context(deadline=deadline)
         self._explore = explore
@@ -176,19 +177,15 @@ class Pyramid:
         conductor = ReplayConductor(
             self._deliberation(told.query), self.members, script=told.script, interrupts=told.interrupts
         )
-        return conductor.run(replace(told.context or self._context, **context))
+        return conductor.run(_context(told.context or self._context, context))
 
     # How a query is run
 
     def _frozen(self, fields: Mapping[str, Any]) -> Context:
-        base = {"deadline": self._context.deadline, **fields}
-        if self._explore and "explore" not in base:
-            base |= {"explore": self._random.random() < self._explore, "propensity": self._explore}
-        try:
-            return Context(**base)
-        except TypeError as error:
-            known = sorted(Context.__dataclass_fields__)
-            raise InputError(f"{error}; a query's context has {known}") from None
+        drawn: dict[str, Any] = {}
+        if self._explore and "explore" not in fields:
+            drawn = {"explore": self._random.random() < self._explore, "propensity": self._explore}
+        return _context(self._context, {**drawn, **fields})
 
     def _deliberation(self, query: Query) -> Deliberation:
         return Deliberation(query, self.crowd, self.oracles, self.router, self.rule, self.policy)
@@ -248,15 +245,34 @@ def checked_query(query: str | Query) -> Query:
     return query
 
 
-def _named(members: Sequence[Any]) -> dict[str, Any]:
+def _listed(crowd: object) -> list[Any]:
+    members = list(crowd) if isinstance(crowd, Iterable) and not isinstance(crowd, str) else None
+    if not members:
+        what = repr(crowd) if isinstance(crowd, str) or members == [] else f"a {type(crowd).__name__}"
+        raise InputError(f"crowd must be a list of at least one member, not {what}")
+    return members
+
+
+def _context(base: Context, fields: Mapping[str, Any]) -> Context:
+    known = sorted(Context.__dataclass_fields__)
+    unknown = [name for name in fields if name not in known]
+    if unknown:
+        raise InputError(f"{unknown} is unknown: a query's context has {known}")
+    return replace(base, **fields) if fields else base
+
+
+def _named(crowd: Sequence[Any], oracles: Sequence[Any]) -> dict[str, Any]:
     """The members by name, in order; a name that comes again becomes `name#2`."""
     named: dict[str, Any] = {}
-    for place, member in enumerate(members):
+    places = [f"crowd[{n}]" for n in range(len(crowd))] + [f"oracle[{n}]" for n in range(len(oracles))]
+    for place, member in zip(places, [*crowd, *oracles], strict=True):
         name = getattr(member, "name", None)
         callables = [m for m in ("ask", "aask") if callable(getattr(member, m, None))]
-        if isinstance(member, type) or not isinstance(name, str) or not name or not callables:
+        if isinstance(member, type):
+            raise InputError(f"{place} is the class {member.__name__}, not a model: give an instance of it")
+        if not isinstance(name, str) or not name or not callables:
             raise InputError(
-                f"member {place} is a {type(member).__name__}, not a model: "
+                f"{place} is a {type(member).__name__}, not a model: "
                 "it needs a name and a method ask(query) or aask(query)"
             )
         unique, again = name, 1
@@ -267,12 +283,23 @@ def _named(members: Sequence[Any]) -> dict[str, Any]:
     return named
 
 
+def _rule(rule: Rule | None, router: Router) -> Rule:
+    if rule is None:
+        return ThresholdRule().resolved(router)
+    methods = ("resolved", "decide")
+    if isinstance(rule, type) or not all(callable(getattr(rule, name, None)) for name in methods):
+        raise InputError(
+            f"rule must be a rule such as ThresholdRule(0.3) or EscalationRule(...), not {rule!r}"
+        )
+    return rule.resolved(router)
+
+
 def _router(router: Router | str | Path | None, crowd: tuple[str, ...]) -> Router:
     if router is None:
         return AgreementRouter()
     if isinstance(router, (str, Path)):
         return load_router(router, crowd=crowd)
-    if not callable(getattr(router, "assess", None)):
+    if isinstance(router, type) or not callable(getattr(router, "assess", None)):
         raise InputError(f"router must be a router, a shipped router's name or a folder, not {router!r}")
     if router.crowd is not None and tuple(router.crowd) != crowd:
         raise InputError(

@@ -26,7 +26,7 @@ def run(conductor: ThreadConductor, context: Context, report: Report) -> Outcome
         if conductor.deliberation.settled or conductor.end is None:
             report(conductor.deliberation.trace)
         else:
-            THREADS.submit(lambda: _afterwards(conductor, report))
+            THREADS.submit(lambda: _afterwards(conductor, report), limited=False)
 
 
 def _afterwards(conductor: ThreadConductor, report: Report) -> None:
@@ -57,7 +57,7 @@ def read(
             mailbox.put(error)
 
     def items() -> Iterator[Any]:
-        THREADS.submit(drive)
+        THREADS.submit(drive, limited=False)
         item: Any = None
         try:
             while not isinstance(item, Outcome):

@@ -7,6 +7,7 @@ they come, so a busy loop hands an answer that came before the deadline over bef
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -30,6 +31,8 @@ from pyramid_core.commands import (
 from pyramid_core.deliberation import Deliberation
 from pyramid_core.errors import PROGRAMMING_ERRORS, ContractError, InputError, PyramidAbstained, PyramidFailed
 from pyramid_core.types import Answer, Context, Failure, Outcome, Token
+
+_LOG = logging.getLogger(__name__)
 
 AFTER_CALLS = 1 << 30
 """The number that interrupts are ordered by: at a tie the arrivals of calls come first."""
@@ -152,7 +155,9 @@ class Conductor:
         if kind == "answer":
             kind, value = self._checked(call, value)
         if kind == "bug" and (machine.end is not None or machine.calls[call].state == "cancelled"):
-            kind, value = "failure", Failure.of(value)  # Nobody waits for it: it only completes the bill.
+            # Nobody waits for it, so there is nobody to raise it to: it only completes the bill.
+            _LOG.error("call %s, whose answer was no longer needed, has a bug", call, exc_info=value)
+            kind, value = "failure", Failure.of(value)
         match kind:
             case "token":
                 self._held.setdefault(call, []).append(value)

@@ -37,8 +37,12 @@ class Threads:
         self._idle: list[SimpleQueue[Callable[[], object]]] = []
         self.abandoned = 0
 
-    def submit(self, work: Callable[[], None]) -> Callable[[], None]:
+    def submit(self, work: Callable[[], None], *, limited: bool = True) -> Callable[[], None]:
         """Run `work` at once, with this context's variables, on an idle thread or a new one; it must not raise.
+
+        Args:
+            work: a member's call, or a driver's own.
+            limited: whether it is refused when too many calls have been abandoned.
 
         Returns:
             What abandons it; harmless after its end.
@@ -46,7 +50,7 @@ class Threads:
         Raises:
             TooManyAbandonedError: see there.
         """
-        if self.abandoned >= MAX_ABANDONED:
+        if limited and self.abandoned >= MAX_ABANDONED:
             raise TooManyAbandonedError(
                 f"{self.abandoned} abandoned calls are still running; give members a timeout"
             )

@@ -78,9 +78,8 @@ def _of_trace(trace: Trace) -> Recording:
     evidence: dict[str, list[CallRecord]] = {}
     for call in trace.calls:
         (evidence if call.role == "gather" else calls).setdefault(call.who, []).append(call)
-    why = (
-        trace.reason.split(" ", 1)[0] if trace.end in ("accept", "fail") else ""
-    )  # Else it is the rule's own words.
+    # Why it abstained is told in the rule's own words.
+    why = trace.reason.split(" ", 1)[0] if trace.end in ("accept", "fail") else ""
     interrupts = ((trace.at, why),) if why in ("enough", "left", "error") else ()
     return Recording(
         query=trace.query, context=trace.context, interrupts=interrupts, _calls=calls, _evidence=evidence

@@ -139,10 +139,8 @@ class TaskConductor(Conductor):
     async def _report(self, call: int, work: Work) -> None:
         CALL.set(call)
         try:
-            (
-                kind,
-                value,
-            ) = await work()  # Made here: a task that is cancelled before its first turn leaves nothing.
+            # Made here, so that a task that is cancelled before its first turn leaves nothing behind.
+            kind, value = await work()
         except asyncio.CancelledError as error:
             if call in self._stopped:
                 raise
