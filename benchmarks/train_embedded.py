@@ -1,7 +1,7 @@
 """Train the embedded language models. PyTorch is needed here and nowhere else.
 
-    python benchmarks/train_embedded.py train oracle            # about 20 minutes on one thread
-    python benchmarks/train_embedded.py train members           # about 4 minutes a member
+    python benchmarks/train_embedded.py train oracle            # about 15 minutes on one thread
+    python benchmarks/train_embedded.py train members           # about 5 minutes a member
     python benchmarks/train_embedded.py ship                    # write weights and reference values
 
 Each model is a decoder-only transformer (pre-RMSNorm, causal attention, ReLU MLP of four times the width, learned
