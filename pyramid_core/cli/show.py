@@ -120,7 +120,9 @@ def _verdict(judged: Judgement) -> Text:
 
 
 def _summary(found: Figures) -> Table:
-    table = _table("who is asked", numbers=("accuracy", "95 % interval", "oracle", "cost of 1,000", "share"))
+    table = _table(
+        "who is asked", numbers=("accuracy", "95 % interval", "oracle", "USD per 1,000", "to oracle's")
+    )
     best = max(found.members, key=lambda name: found.accuracies[name].value)
     rates = {"oracle": 1.0, "random": found.escalation_rate, "pyramid": found.escalation_rate}
     names = {name: f"{name} (best single)" if name == best else name for name in found.members}

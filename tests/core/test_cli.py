@@ -16,6 +16,7 @@ from pyramid_core import __version__
 from pyramid_core.cli import demo, main
 from pyramid_core.cli.app import app
 from pyramid_core.cli.terminal import readable
+from pyramid_core.embedded import embedded_crowd
 from pyramid_core.embedded.problems import Problem
 from pyramid_core.prices import Price
 from pyramid_core.pyramid import Pyramid
@@ -35,6 +36,7 @@ KEYS = [
     "cost_ratio",
     "n",
 ]
+CROWD = [member.name for member in embedded_crowd()]
 QUESTION = "Ann has 12 apples. She finds 7 more. How many apples does Ann have now?"
 ESCAPE = "\x1b["
 
@@ -102,7 +104,7 @@ class TestDemo:
 
         found = json.loads(counted.stdout, parse_constant=refuse)
         assert list(found) == KEYS
-        assert list(found["members"]) == ["tiny-add", "tiny-short", "tiny-times"]
+        assert list(found["members"]) == CROWD
         assert found["n"] == 40
 
     def test_says_nothing_beside_the_json(self, counted):
@@ -123,7 +125,7 @@ class TestDemo:
             shown,
         )
         assert {"accept", "escalate"} == set(verdicts)
-        for member in ("tiny-add", "tiny-short", "tiny-times"):
+        for member in CROWD:
             assert len(re.findall(rf"^  {member} .* (?:right|wrong)$", shown, re.MULTILINE)) == len(verdicts)
 
     def test_sums_up_every_way_of_asking(self, told, counted):
