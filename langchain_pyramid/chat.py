@@ -37,6 +37,7 @@ from langchain_pyramid.calls import PARENT, PRIVATE, STRUCTURED, Call
 from langchain_pyramid.roster import profile_of
 from langchain_pyramid.runs import Parent
 from langchain_pyramid.turns import Turn, from_cache
+from pyramid_core import __version__
 from pyramid_core.errors import InputError
 from pyramid_core.pyramid import Pyramid
 
@@ -98,6 +99,8 @@ class ChatPyramid(BaseChatModel):
                 f"ChatPyramid has no {', '.join(unknown)}: it takes {', '.join(type(self).model_fields)}"
             )
         super().__init__(**fields)
+        if hasattr(self, "_add_version"):  # Not before langchain-core 1.4.7.
+            self._add_version("pyramid-moa", __version__)
         # Built here, so that what is wrong shows where it was written, as our own error and not as pydantic's.
         self._build(self.model)
 

@@ -22,6 +22,7 @@ from langchain_pyramid.binding import Binding, Bound, bound, models_in
 from langchain_pyramid.calls import Call, call_of
 from langchain_pyramid.messages import answer_of
 from langchain_pyramid.runs import ChildRun
+from pyramid_core import cancel_event
 from pyramid_core.errors import ContractError
 from pyramid_core.prices import Price
 from pyramid_core.types import Answer, Query, Token
@@ -76,8 +77,9 @@ class SyncChatMember:
         return self._answer(message, asked)
 
     def stream(self, query: Query) -> Iterator[Token | Answer]:
-        """Stream the model on the calling thread."""
+        """Stream the model on the calling thread, no further than its answer matters."""
         asked = self._asked(query, CallbackManager)
+        cancelled = cancel_event()
         collected = _Collected()
         chunks = asked.ready.runnable.stream(**asked.arguments())
         try:
@@ -86,6 +88,8 @@ class SyncChatMember:
                     chunk = next(chunks, None)
                 if chunk is None:
                     break
+                if cancelled is not None and cancelled.is_set():
+                    raise InterruptedError(f"the answer of member {self.name!r} no longer matters")
                 yield from collected.tokens(self._checked(chunk))
         finally:
             _close(chunks)

@@ -11,7 +11,7 @@ from langchain_core.callbacks import (
     UsageMetadataCallbackHandler,
     get_usage_metadata_callback,
 )
-from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.language_models import BaseChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
@@ -22,6 +22,7 @@ from langchain_core.tracers.langchain import LangChainTracer
 from langchain_core.tracers.log_stream import LogStreamCallbackHandler
 
 from langchain_pyramid.runs import ChildRun, keeps
+from pyramid_core import __version__
 from tests.langchain.scripted import Scripted, SyncOnly, Tokens, Tracer, pyramid
 
 
@@ -208,6 +209,13 @@ class TestSettings:
         for run in tracer.named("Scripted"):
             assert "mine" in run.tags
             assert run.extra["metadata"]["user"] == "ada"
+
+    @pytest.mark.skipif(not hasattr(BaseChatModel, "_add_version"), reason="langchain-core before 1.4.7")
+    def test_the_packages_version_is_traced_beside_langchains(self):
+        tracer = Tracer()
+        pyramid("4", "4").invoke("2 + 2?", {"callbacks": [tracer]})
+        (own,) = tracer.named("ChatPyramid")
+        assert own.extra["metadata"]["lc_versions"]["pyramid-moa"] == __version__
 
     def test_no_secret_is_traced(self):
         tracer = Tracer()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import operator
+import threading
 from functools import reduce
 
 import pytest
@@ -153,6 +154,26 @@ class TestLive:
             if chunk.text == "one":
                 gate.set()
         assert "".join(seen) == "one two"
+
+    def test_a_reader_who_leaves_stops_a_synchronous_oracle_at_its_next_word(self):
+        left, written, closed = threading.Event(), [], threading.Event()
+
+        class Endless(Scripted):
+            def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+                try:
+                    for number in range(10_000):
+                        written.append(number)
+                        yield ChatGenerationChunk(message=AIMessageChunk(content=f"{number} "))
+                        assert left.wait(10)
+                finally:
+                    closed.set()
+
+        chunks = pyramid("4", "5", oracle=Endless("big")).stream("How many?")
+        assert next(chunk for chunk in chunks if chunk.text)
+        chunks.close()
+        left.set()
+        assert closed.wait(10)
+        assert len(written) < 10_000
 
     def test_an_accepted_answer_comes_in_pieces(self):
         texts = [
