@@ -16,15 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pyramid_core.errors import InputError
-from pyramid_core.text import (
-    Reading,
-    asks_number,
-    field_form,
-    looks_like_code,
-    options_of,
-    plainly_number,
-    value_form,
-)
+from pyramid_core.text import Reading, field_form, plainly_number, value_form
 from pyramid_core.text.normal import literal_form, number_form, text_form
 from pyramid_core.types import Answer, Observation, Query, Reply, ToolCall
 
@@ -154,7 +146,15 @@ def voices(observation: Observation) -> tuple[Voice, ...]:
 
 def options_listed(observation: Observation) -> Mapping[str, str]:
     """The options that the question lists, letter -> text; empty where it lists none."""
-    return observation.shared("options", lambda: options_of(observation.query.text[:20_000]))
+    return question_of(observation).options
+
+
+def question_of(observation: Observation) -> Reading:
+    """The question, read as answers are; once for all observations of a query."""
+    reading = observation.kept.get("question")
+    if not isinstance(reading, Reading) or reading.text is not observation.query.text:
+        reading = observation.kept["question"] = Reading(observation.query.text)
+    return reading
 
 
 def counts(observation: Observation, reply: Reply) -> bool:
@@ -226,15 +226,21 @@ def _schemas(query: Query) -> dict[str, Mapping[str, Any]]:
 
 
 def _voices(observation: Observation) -> tuple[Voice, ...]:
-    crowd = observation.crowd
+    crowd, kept = observation.crowd, observation.kept
     found = []
     for reply in observation.replies:
         answer = reply.result
         if isinstance(answer, Answer) and counts(observation, reply):
             oracle = reply.role == "oracle"
             place = -1 if oracle else crowd.index(reply.who) if reply.who in crowd else len(crowd)
-            reading = Reading(answer.text, cut=answer.finish_reason == "length", extracted=answer.extracted)
-            found.append((place, reply.call, Voice(reply.call, reply.who, answer, reading, oracle)))
+            voice = kept.get(("voice", reply.call))
+            if voice is None or voice.answer is not answer or voice.oracle is not oracle:
+                reading = Reading(
+                    answer.text, cut=answer.finish_reason == "length", extracted=answer.extracted
+                )
+                voice = Voice(reply.call, reply.who, answer, reading, oracle)
+                kept["voice", reply.call] = voice
+            found.append((place, reply.call, voice))
     if len(found) > 1:
         found.sort(key=_place)
     return tuple([voice for _, _, voice in found])
@@ -302,15 +308,15 @@ def _inferred(observation: Observation) -> str:
 def _inferred_from(readings: list[Reading], observation: Observation) -> str:
     """What the question asks for and at least half of the answers look like."""
     half = len(readings) / 2
-    question = observation.query.text[-20_000:]
-    options = options_listed(observation)
+    question = question_of(observation)
+    options = question.options
     if options and any(reading.choice(options) is not None for reading in readings):
         return "choice"
     marked = [reading.marks.first for reading in readings]
     unmarked = [reading for reading, span in zip(readings, marked, strict=True) if span is None]
-    if len(unmarked) >= half and sum(looks_like_code(reading.tail) for reading in unmarked) >= half:
+    if len(unmarked) >= half and sum(reading.has_code for reading in unmarked) >= half:
         return "code"
-    if len(readings) - len(unmarked) >= half and looks_like_code(question):
+    if len(readings) - len(unmarked) >= half and question.has_code:
         return "literal"
     spans = [
         reading.tail[:200].strip() if span is None else span
@@ -327,7 +333,7 @@ def _inferred_from(readings: list[Reading], observation: Observation) -> str:
             return "fields"
     if sum([plainly_number(span) for span in spans]) >= half:
         return "numeric"
-    if asks_number(question[-2_000:]) and sum(reading.number is not None for reading in readings) >= half:
+    if question.asks_number and sum(reading.number is not None for reading in readings) >= half:
         return "numeric"
     return "exact"
 

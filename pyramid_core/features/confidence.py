@@ -39,22 +39,22 @@ def confidence_spread(view: View) -> float:
 
 def confidence_chosen(view: View) -> float:
     """The highest confidence stated in the largest class."""
-    return highest(among(view, view.chosen, _stated))
+    return highest(among(view.chosen, _stated))
 
 
 def class_confidence(seen: ClassView) -> float:
     """The highest confidence stated in the class."""
-    return highest(among(seen.view, seen.own, _stated))
+    return highest(among(seen.own, _stated))
 
 
 def class_confidence_mean(seen: ClassView) -> float:
     """Mean confidence stated in the class."""
-    return mean(among(seen.view, seen.own, _stated))
+    return mean(among(seen.own, _stated))
 
 
 def class_confidence_lead(seen: ClassView) -> float:
     """The highest confidence stated in the class minus the highest outside it."""
-    return lead(among(seen.view, seen.own, _stated), among(seen.view, seen.others, _stated))
+    return lead(among(seen.own, _stated), among(seen.others, _stated))
 
 
 def _stated(voice: Voice) -> float:

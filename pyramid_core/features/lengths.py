@@ -60,7 +60,7 @@ def tokens_variation(view: View) -> float:
 
 def tokens_chosen(view: View) -> float:
     """Mean number of tokens written by the largest class."""
-    return mean(among(view, view.chosen, _tokens))
+    return mean(among(view.chosen, _tokens))
 
 
 def class_length(seen: ClassView) -> float:
@@ -76,13 +76,13 @@ def class_length_ratio(seen: ClassView) -> float:
 
 def class_tokens(seen: ClassView) -> float:
     """The fewest tokens written by one of the class's members."""
-    return lowest(among(seen.view, seen.own, _tokens))
+    return lowest(among(seen.own, _tokens))
 
 
 def class_tokens_ratio(seen: ClassView) -> float:
     """Mean number of tokens of the class's answers over the mean of the others'."""
-    others = mean(among(seen.view, seen.others, _tokens))
-    return mean(among(seen.view, seen.own, _tokens)) / others if others else NAN
+    others = mean(among(seen.others, _tokens))
+    return mean(among(seen.own, _tokens)) / others if others else NAN
 
 
 def _tokens(voice: Voice) -> int | None:

@@ -53,7 +53,7 @@ def avg_logprob_spread(view: View) -> float:
 
 def avg_logprob_chosen(view: View) -> float:
     """The mean token log-probability of the surest member of the largest class."""
-    return highest(among(view, view.chosen, _average))
+    return highest(among(view.chosen, _average))
 
 
 def min_logprob(view: View) -> float:
@@ -63,7 +63,7 @@ def min_logprob(view: View) -> float:
 
 def min_logprob_chosen(view: View) -> float:
     """The least likely token of the member of the largest class whose least likely token is likeliest."""
-    return highest(among(view, view.chosen, _least))
+    return highest(among(view.chosen, _least))
 
 
 def min_prob(view: View) -> float:
@@ -74,7 +74,7 @@ def min_prob(view: View) -> float:
 
 def sum_logprob_chosen(view: View) -> float:
     """Log-probability of a whole answer, of the likeliest in the largest class."""
-    return highest(among(view, view.chosen, _sum))
+    return highest(among(view.chosen, _sum))
 
 
 def span_logprob(view: View) -> float:
@@ -84,12 +84,12 @@ def span_logprob(view: View) -> float:
 
 def span_logprob_chosen(view: View) -> float:
     """The mean token log-probability of the final answer alone, of the surest member of the largest class."""
-    return highest(among(view, view.chosen, _span_average))
+    return highest(among(view.chosen, _span_average))
 
 
 def span_min_logprob_chosen(view: View) -> float:
     """The least likely token of the final answer alone, of the surest member of the largest class."""
-    return highest(among(view, view.chosen, _span_least))
+    return highest(among(view.chosen, _span_least))
 
 
 def top_entropy(view: View) -> float:
@@ -114,62 +114,62 @@ def mean_prob_spread(view: View) -> float:
 
 def mean_prob_chosen(view: View) -> float:
     """The highest mean token probability in the largest class."""
-    return highest(among(view, view.chosen, _mean_prob))
+    return highest(among(view.chosen, _mean_prob))
 
 
 def class_avg_logprob(seen: ClassView) -> float:
     """The mean token log-probability of the surest member of the class."""
-    return highest(among(seen.view, seen.own, _average))
+    return highest(among(seen.own, _average))
 
 
 def class_avg_logprob_mean(seen: ClassView) -> float:
     """Mean over the class of each answer's mean token log-probability."""
-    return mean(among(seen.view, seen.own, _average))
+    return mean(among(seen.own, _average))
 
 
 def class_avg_logprob_lead(seen: ClassView) -> float:
     """The surest member of the class against the surest outside it, by mean token log-probability."""
-    return lead(among(seen.view, seen.own, _average), among(seen.view, seen.others, _average))
+    return lead(among(seen.own, _average), among(seen.others, _average))
 
 
 def class_min_logprob(seen: ClassView) -> float:
     """The likeliest, among the class, of the answers' least likely tokens."""
-    return highest(among(seen.view, seen.own, _least))
+    return highest(among(seen.own, _least))
 
 
 def class_min_logprob_lead(seen: ClassView) -> float:
     """`class_min_logprob` minus the same of the answers outside the class."""
-    return lead(among(seen.view, seen.own, _least), among(seen.view, seen.others, _least))
+    return lead(among(seen.own, _least), among(seen.others, _least))
 
 
 def class_sum_logprob(seen: ClassView) -> float:
     """Log-probability of a whole answer, of the likeliest in the class."""
-    return highest(among(seen.view, seen.own, _sum))
+    return highest(among(seen.own, _sum))
 
 
 def class_span_logprob(seen: ClassView) -> float:
     """The mean token log-probability of the final answer alone, of the surest member of the class."""
-    return highest(among(seen.view, seen.own, _span_average))
+    return highest(among(seen.own, _span_average))
 
 
 def class_span_min_logprob(seen: ClassView) -> float:
     """The likeliest, among the class, of the final answers' least likely tokens."""
-    return highest(among(seen.view, seen.own, _span_least))
+    return highest(among(seen.own, _span_least))
 
 
 def class_mean_prob(seen: ClassView) -> float:
     """The highest mean token probability in the class, where a source gives only that."""
-    return highest(among(seen.view, seen.own, _mean_prob))
+    return highest(among(seen.own, _mean_prob))
 
 
 def class_mean_prob_lead(seen: ClassView) -> float:
     """The highest mean token probability in the class minus the highest outside it."""
-    return lead(among(seen.view, seen.own, _mean_prob), among(seen.view, seen.others, _mean_prob))
+    return lead(among(seen.own, _mean_prob), among(seen.others, _mean_prob))
 
 
 def class_mean_prob_min(seen: ClassView) -> float:
     """The lowest mean token probability in the class."""
-    return lowest(among(seen.view, seen.own, _mean_prob))
+    return lowest(among(seen.own, _mean_prob))
 
 
 def answer_tokens(voice: Voice) -> tuple[int, int] | None:

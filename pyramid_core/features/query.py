@@ -5,9 +5,8 @@ Nothing here is about its topic; that belongs to routers trained on the user's o
 
 from __future__ import annotations
 
-from pyramid_core.equivalence import options_listed
 from pyramid_core.features.view import View, features_of
-from pyramid_core.text import asks_number, looks_like_code, words_of
+from pyramid_core.text import words_of
 
 _TYPES = ("who", "whom", "whose", "when", "where", "why", "which", "how", "what")
 
@@ -35,12 +34,12 @@ def query_sentences(view: View) -> float:
 
 def query_options(view: View) -> float:
     """How many options the question lists; 0 where it is not multiple choice."""
-    return float(len(options_listed(view.observation)))
+    return float(len(view.question.options))
 
 
 def query_code(view: View) -> float:
     """1 where the question contains code, 0 where not."""
-    return float(looks_like_code(view.question.clipped))
+    return float(view.question.has_code)
 
 
 def query_type(view: View) -> float:
@@ -58,7 +57,7 @@ def query_type(view: View) -> float:
 
 def query_asks_number(view: View) -> float:
     """1 where the question asks for a number, by its words, 0 where not."""
-    return float(asks_number(view.question.text[-2_000:]))
+    return float(view.question.asks_number)
 
 
 def query_turns(view: View) -> float:

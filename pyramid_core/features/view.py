@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
 
-from pyramid_core.equivalence import AnswerClass, Voice, classes, counts, kind_of, voices
+from pyramid_core.equivalence import AnswerClass, Voice, classes, counts, kind_of, question_of, voices
 from pyramid_core.text import Reading, lazy
 from pyramid_core.types import Failure, Observation
 
@@ -112,16 +112,7 @@ class View:
     @lazy
     def question(self) -> Reading:
         """The question, read as answers are."""
-        kept = self.observation.kept
-        if "question" not in kept:
-            kept["question"] = Reading(self.observation.query.text)
-        question: Reading = kept["question"]
-        return question
-
-    @lazy
-    def tables(self) -> dict[Callable[[Voice], float | None], dict[int, float]]:
-        """Statistics of single answers, each computed once: statistic -> call -> value."""
-        return {}
+        return question_of(self.observation)
 
     @lazy
     def overlaps(self) -> list[float]:
@@ -157,24 +148,24 @@ class ClassView:
 
 def each(view: View, statistic: Callable[[Voice], float | None]) -> list[float]:
     """A statistic of every answer that has it, in the crowd's order."""
-    return list(_table(view, statistic).values())
+    return among(view.voices, statistic)
 
 
-def among(view: View, voices: Iterable[Voice], statistic: Callable[[Voice], float | None]) -> list[float]:
-    """A statistic of those of `voices` that have it."""
-    table = _table(view, statistic)
-    return [table[voice.call] for voice in voices if voice.call in table]
-
-
-def _table(view: View, statistic: Callable[[Voice], float | None]) -> dict[int, float]:
-    table = view.tables.get(statistic)
-    if table is None:
-        table = view.tables[statistic] = {}
-        for voice in view.voices:
+def among(voices: Iterable[Voice], statistic: Callable[[Voice], float | None]) -> list[float]:
+    """A statistic of those of `voices` that have it; worked out once for each answer."""
+    found = []
+    for voice in voices:
+        notes = voice.reading.notes
+        if statistic in notes:
+            value = notes[statistic]
+        else:
             value = statistic(voice)
-            if value is not None and math.isfinite(value):
-                table[voice.call] = value
-    return table
+            if value is not None and not math.isfinite(value):
+                value = None
+            notes[statistic] = value
+        if value is not None:
+            found.append(value)
+    return found
 
 
 def mean(values: Sequence[float]) -> float:

@@ -74,6 +74,26 @@ class Reading:
         return final.code_of(self.tail)
 
     @lazy
+    def has_code(self) -> bool:
+        """Whether it has a fenced block that is not JSON, or a line that opens as code does."""
+        return final.looks_like_code(self.tail)
+
+    @lazy
+    def options(self) -> dict[str, str]:
+        """The options that it lists, letter -> text, read as a question."""
+        return final.options_of(self.text[:EXTRACTION_CHARS])
+
+    @lazy
+    def asks_number(self) -> bool:
+        """Whether it asks for a number, read as a question."""
+        return final.asks_number(self.text[-2_000:])
+
+    @lazy
+    def notes(self) -> dict[Any, Any]:
+        """What others have worked out about this answer, by what worked it out."""
+        return {}
+
+    @lazy
     def clipped(self) -> str:
         """The part that features read."""
         return words.clip(self.text)
