@@ -10,6 +10,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -21,7 +22,7 @@ from pyramid_core.equivalence import classes
 from pyramid_core.features import DEFAULT_CLASS_FEATURES, DEFAULT_QUERY_FEATURES
 from pyramid_core.routers import LearnedRouter
 from pyramid_core.training import Growth, fit
-from pyramid_core.types import Context, Observation
+from pyramid_core.types import Context, Observation, Reply
 
 CROWD = ("a", "b", "c")
 QUESTION = (
@@ -127,8 +128,9 @@ def report() -> None:
 
         def observed(waiting: Any = waiting) -> Observation:
             machine, last = waiting()
-            machine.calls[2].result, machine.calls[2].state = last, "done"
-            return machine.observation()
+            seen = machine.observation()
+            reply = Reply(call=2, role="crowd", who=CROWD[2], result=last)
+            return replace(seen, replies=(*seen.replies, reply), pending=(), cache={})
 
         def featured(observed: Any = observed, router: LearnedRouter = router) -> Any:
             return np.asarray(router.features.rows(observed()), dtype=np.float32)

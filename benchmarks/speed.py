@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import decision_speed
+
 from pyramid_core import Answer, Observation, Pyramid, Query, Reply
 from pyramid_core.routers import AgreementRouter
 
@@ -33,13 +34,13 @@ class Slow:
     def __init__(self, name: str, text: str, seconds: float = 0.0) -> None:
         self.name, self.text, self.seconds = name, text, seconds
 
-    def ask(self, query: Query) -> Answer:  # noqa: ARG002 - the protocol's signature
+    def ask(self, query: Query) -> Answer:
         """Answer after `seconds`."""
         if self.seconds:
             time.sleep(self.seconds)
         return Answer(text=self.text)
 
-    async def aask(self, query: Query) -> Answer:  # noqa: ARG002 - the protocol's signature
+    async def aask(self, query: Query) -> Answer:
         """Answer after `seconds`."""
         await asyncio.sleep(self.seconds)
         return Answer(text=self.text)
