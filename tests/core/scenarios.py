@@ -458,7 +458,16 @@ def scripted(parts: list[Part], *, stream: bool) -> list[Scripted]:
     return found
 
 
-def run_replay(s: Scenario, *, start: float = 0.0) -> Run:
+class Ticking(ReplayConductor):
+    """Ticks before every arrival, however little there is to see."""
+
+    def receive(self, arrival: Any) -> None:
+        if arrival.at < self.alarm:  # At a tie the arrival is first.
+            self.obey(self.deliberation.tick(arrival.at), arrival.at)
+        super().receive(arrival)
+
+
+def run_replay(s: Scenario, *, start: float = 0.0, ticking: bool = False) -> Run:
     """From a script."""
     run = Run(s.machine(), [], {})
 
@@ -471,7 +480,7 @@ def run_replay(s: Scenario, *, start: float = 0.0) -> Run:
             ]
         return scripted(s.parts(command.member), stream=command.stream and command.member not in s.plain)
 
-    conductor = ReplayConductor(
+    conductor = (Ticking if ticking else ReplayConductor)(
         run.machine,
         {},
         script=script,

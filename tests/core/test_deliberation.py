@@ -1,697 +1,293 @@
-"""The table: what becomes of a query, event by event; the three drivers agree on every line.
-
-Each line was worked out from what the words mean, not from what the code does. Times are seconds; `*` marks a call
-whose tokens may be passed on; commands of one moment stand together.
-"""
+"""The deliberation: the table, on which its three drivers agree, and what it refuses."""
 
 from typing import Any
 
 import pytest
 
-from pyramid_core.decision import EscalationRule, ThresholdRule
-from pyramid_core.routers import AgreementRouter
-from pyramid_core.types import Answer
+from pyramid_core.commands import Accept
+from pyramid_core.deliberation import Deliberation
+from pyramid_core.errors import ContractError, InputError
+from pyramid_core.types import Answer, Context, Failure
 from tests.core.scenarios import (
     RUNNERS,
-    Boom,
     By,
+    Chooses,
     Evident,
-    Forecast,
-    Foresees,
-    Fusing,
     Scenario,
-    Unsure,
+    changed,
     history,
+    run_replay,
     scenario,
     tokens_read,
 )
+from tests.core.table import GROUPS, MAJORITY, TABLE
 
-MAJORITY = ThresholdRule(0.4)  # of three members two, of five three
-ANY = ThresholdRule(0.7)  # one vote of three suffices
-HALF = ThresholdRule(0.5)
-UP = By(lambda seen, options: "escalate" if options.oracles else "accept")
-REFUSAL = "I'm sorry, but I cannot help with that."
-LONG = "word " * 200_000  # 1 MB
-CUT = Answer(text="3 + 1 = 4", finish_reason="length")
-WHOLE = Answer(text="3 + 1 = 4", finish_reason="stop")
-SPLIT, SPLIT_AT_ONCE = "a 1 x; b 2 y; c 3 y", "a 1 x; b 1 y; c 1 y"
+LINES = [pytest.param(s, id=name) for name, s in TABLE.items()]
 
 
-def big_if_open(seen: Any, options: Any) -> str:
-    return "escalate big" if "big" in options.oracles else "accept"
-
-
-def big_then_small(seen: Any, options: Any) -> str:
-    return "escalate big" if "big" in options.oracles else "escalate" if options.oracles else "accept"
-
-
-def abstain_after_oracle(seen: Any, options: Any) -> str:
-    return "escalate" if options.oracles else "abstain"
-
-
-# A line of the table stays one.
-# fmt: off
-AGREEING = (
-    scenario("all agree", "a 1 x; b 2 x; c 3 x", "o 5 z", "0: ask a, ask b, ask c | 3: accept a decided"),
-    scenario("all agree at one moment", "a 1 x; b 1 x; c 1 x", "o 5 z", "0: ask a, ask b, ask c | 1: accept a decided"),
-    scenario("nobody takes any time", "a 0 x; b 0 x; c 0 x", "o 0 z", "0: ask a, ask b, ask c, accept a decided"),
-    scenario("the answer is that of the first member in the crowd's order", "a 3 x; b 1 x; c 2 x", "o 5 z",
-             "0: ask a, ask b, ask c | 3: accept a decided"),
-    scenario("a majority suffices: the third is not waited for", "a 1 x; b 2 x; c 3 y", "o 5 z",
-             "0: ask a, ask b, ask c | 2: cancel c, accept a decided", rule=MAJORITY),
-    scenario("collecting: the third is waited for", "a 1 x; b 2 x; c 3 y", "o 5 z",
-             "0: ask a, ask b, ask c | 3: accept a decided", rule=MAJORITY, early_stop=None),
-    scenario("a crowd of one", "a 1 x", "o 5 z", "0: ask a | 1: accept a decided"),
-    scenario("one model twice: its samples are two calls", "a 1 x; a#2 2 x; b 3 y", "o 5 z",
-             "0: ask a, ask a#2, ask b | 2: cancel b, accept a decided", rule=MAJORITY),
-    scenario("the oracle is a second sample of a member", "a 1 x; b 2 y", "a#2 1 x",
-             "0: ask a, ask b | 2: ask a#2 | 3: accept a#2 decided"),
-)
-
-SLOW = (
-    scenario("one is slow: a majority does not wait", "a 1 x; b 1 x; c inf x", "o 5 z",
-             "0: ask a, ask b, ask c | 1: cancel c, accept a decided", rule=MAJORITY),
-    scenario("one is slow: unanimity waits", "a 1 x; b 1 x; c 60 x", "o 5 z",
-             "0: ask a, ask b, ask c | 60: accept a decided"),
-    scenario("one is slow: a disagreement does not wait", "a 1 x; b 1 y; c inf x", "o 5 z",
-             "0: ask a, ask b, ask c | 1: cancel c, ask o | 6: accept o decided"),
-)
-
-FAILING = (
-    scenario("one fails: no unanimity any more", "a 1 x; b 2 !; c 3 x", "o 5 z",
-             "0: ask a, ask b, ask c | 2: cancel c, ask o | 7: accept o decided"),
-    scenario("one fails: still a majority", "a 1 x; b 2 !; c 3 x", "o 5 z",
-             "0: ask a, ask b, ask c | 3: accept a decided", rule=MAJORITY),
-    scenario("the first to come is a failure", "a 1 !; b 2 x; c 3 x", "o 5 z",
-             "0: ask a, ask b, ask c | 1: cancel b, cancel c, ask o | 6: accept o decided"),
-    scenario("two fail: no majority any more", "a 1 !; b 2 !; c 3 x", "o 5 z",
-             "0: ask a, ask b, ask c | 2: cancel c, ask o | 7: accept o decided", rule=MAJORITY),
-    scenario("two fail, collecting", "a 1 !; b 2 !; c 3 x", "o 5 z",
-             "0: ask a, ask b, ask c | 3: ask o | 8: accept o decided", early_stop=None),
-    scenario("all fail: escalate", "a 1 !; b 2 !; c 3 !", "o 5 z",
-             "0: ask a, ask b, ask c | 3: ask o | 8: accept o decided", rule=ThresholdRule(1.0)),
-    scenario("all fail and the rule accepts: nothing stands, so the first open oracle is asked",
-             "a 1 !; b 2 !; c 3 !", "small 1 s; big 1 g",
-             "0: ask a, ask b, ask c | 3: ask small | 4: accept small decided", rule=By("accept")),
-    scenario("all fail and no oracle may be asked", "a 1 !; b 2 !; c 3 !", "o 5 z",
-             "0: ask a, ask b, ask c | 3: fail 3 (no answer stands)", escalations=0),
-    scenario("the oracle fails: the crowd's answer, marked", "a 1 x; b 2 y; c 3 y", "o 1 !",
-             "0: ask a, ask b, ask c | 2: cancel c, ask o | 3: accept a fallback"),
-    scenario("the oracle fails: the crowd's best answer", SPLIT, "o 1 !",
-             "0: ask a, ask b, ask c | 3: ask o | 4: accept b fallback", early_stop=None),
-    scenario("both fail: every cause is carried along", "a 1 !; b 2 !; c 3 !", "o 1 !",
-             "0: ask a, ask b, ask c | 3: ask o | 4: fail 4 (no answer stands)", early_stop=None),
-    scenario("both fail after an early escalation: the causes that were heard", "a 1 !; b 2 x; c 3 x", "o 1 !",
-             "0: ask a, ask b, ask c | 1: cancel b, cancel c, ask o | 2: fail 2 (no answer stands)"),
-)
-
-CONTENTS = (
-    scenario("a tie of three goes to the first in the crowd's order, whoever came first", "a 3 x; b 2 y; c 1 z", "o 1 !",
-             "0: ask a, ask b, ask c | 3: ask o | 4: accept a fallback", early_stop=None),
-    scenario("a tie of two pairs goes to the pair with the first member", "a 1 y; b 2 x; c 3 x; d 4 y", "o 5 z",
-             "0: ask a, ask b, ask c, ask d | 4: accept a decided", rule=HALF),
-    scenario("at one moment answers are handled in call order", "a 1 x; b 1 x; c 1 y", "o 5 z",
-             "0: ask a, ask b, ask c | 1: cancel c, accept a decided", rule=MAJORITY),
-    scenario("one refuses: a refusal agrees with no answer", {"a": [(1, "x")], "b": [(2, REFUSAL)], "c": [(3, "x")]},
-             "o 5 z", "0: ask a, ask b, ask c | 2: cancel c, ask o | 7: accept o decided"),
-    scenario("all refuse in the same words: they agree", {name: [(1, REFUSAL)] for name in "abc"},
-             "o 5 z", "0: ask a, ask b, ask c | 1: accept a decided"),
-    scenario("an empty answer is no vote", "a 1 ''; b 2 x; c 3 x", "o 5 z",
-             "0: ask a, ask b, ask c | 1: cancel b, cancel c, ask o | 6: accept o decided"),
-    scenario("an empty answer is no vote, a majority is one without it", "a 1 ''; b 2 x; c 3 x", "o 5 z",
-             "0: ask a, ask b, ask c | 3: accept b decided", rule=MAJORITY),
-    scenario("the oracle's empty answer is an answer", "a 1 x; b 1 y", "o 5 ''",
-             "0: ask a, ask b | 1: ask o | 6: accept o decided"),
-    scenario("all are empty and the oracle fails: nothing stands", "a 1 ''; b 1 ''", "o 1 !",
-             "0: ask a, ask b | 1: cancel b, ask o | 2: fail 1 (no answer stands)"),
-    scenario("a truncated answer is no vote", {"a": [(1, "4")], "b": [(2, CUT)], "c": [(3, "4")]}, "o 5 4",
-             "0: ask a, ask b, ask c | 2: cancel c, ask o | 7: accept o decided"),
-    scenario("the same answer with its end agrees", {"a": [(1, "4")], "b": [(2, WHOLE)], "c": [(3, "4")]}, "o 5 4",
-             "0: ask a, ask b, ask c | 3: accept a decided"),
-    scenario("a truncated oracle's answer stands", "a 1 x; b 1 y", {"o": [(5, CUT)]},
-             "0: ask a, ask b | 1: ask o | 6: accept o decided"),
-    scenario("1 MB from everybody", {name: [(1, LONG)] for name in "abc"}, {"o": [(5, LONG)]},
-             "0: ask a, ask b, ask c | 1: accept a decided"),
-    scenario("1 MB that ends otherwise", {"a": [(1, LONG + "x")], "b": [(2, LONG + "y")]}, {"o": [(5, LONG)]},
-             "0: ask a, ask b | 2: ask o | 7: accept o decided"),
-)
-
-# Two of three agree on y; whoever comes last is not waited for where the pair is complete.
-ORDERS = tuple(
-    scenario(f"x, y, y in the order {order}", f"a {order.index('a') + 1} x; b {order.index('b') + 1} y; "
-             f"c {order.index('c') + 1} y", "o 5 z", f"0: ask a, ask b, ask c | {rest}", rule=MAJORITY)
-    for order, rest in (
-        ("abc", "3: accept b decided"), ("acb", "3: accept b decided"), ("bac", "3: accept b decided"),
-        ("cab", "3: accept b decided"), ("bca", "2: cancel a, accept b decided"),
-        ("cba", "2: cancel a, accept b decided"),
-    )
-)
-
-DEADLINES = (
-    scenario("in the crowd phase: the best so far", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c, wake 2.5 | 2.5: cancel c, accept a deadline", rule=MAJORITY, deadline=2.5),
-    scenario("before the first answer", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c, wake 0.5 | 0.5: cancel a, cancel b, cancel c, "
-             "fail 0 (deadline before the first answer)", deadline=0.5),
-    scenario("when only failures have come", "a 1 !; b 3 x; c 3 x", "o 5 z",
-             "0: ask a, ask b, ask c, wake 1.5 | 1.5: cancel b, cancel c, fail 1 (deadline before the first answer)",
-             rule=MAJORITY, deadline=1.5),
-    scenario("in the oracle phase: the crowd's answer", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c, wake 4 | 2: cancel c, ask o | 4: cancel o, accept a deadline", deadline=4.0),
-    scenario("in the oracle phase, when nothing stands", "a 1 !; b 2 x; c 3 x", "o 5 z",
-             "0: ask a, ask b, ask c, wake 4 | 1: cancel b, cancel c, ask o | 4: cancel o, "
-             "fail 1 (deadline before the first answer)", deadline=4.0),
-    scenario("the crowd's last answer comes exactly then: it counts", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c, wake 3 | 3: accept b decided", rule=MAJORITY, deadline=3.0),
-    scenario("the oracle's answer comes exactly then: it counts", SPLIT, "o 2 z",
-             "0: ask a, ask b, ask c, wake 4 | 2: cancel c, ask o | 4: accept o decided", deadline=4.0),
-    scenario("an answer just before", "a 1 x; b 2 y; c 2.9375 y", "o 5 z",
-             "0: ask a, ask b, ask c, wake 3 | 2.9375: accept b decided", rule=MAJORITY, deadline=3.0),
-    scenario("an answer just after", "a 1 x; b 2 y; c 3.0625 y", "o 5 z",
-             "0: ask a, ask b, ask c, wake 3 | 3: cancel c, accept a deadline", rule=MAJORITY, deadline=3.0),
-    scenario("the crowd disagrees exactly then: the oracle gets no time", "a 1 x; b 2 x; c 3 y", "o 5 z",
-             "0: ask a, ask b, ask c, wake 3 | 3: ask o, cancel o, accept a deadline", early_stop=None, deadline=3.0),
-    scenario("nothing is asked then", "a 1 x; b 1 y", "o 5 z", "0: ask a, wake 1.5 | 1: ask b | "
-             "1.5: cancel b, accept a deadline", width=1, deadline=1.5),
-)
-
-CALLERS = (
-    scenario("the caller leaves in the crowd phase", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 1.5: cancel b, cancel c, fail 0 (left)", interrupts=((1.5, "left"),)),
-    scenario("the caller leaves in the oracle phase", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 2: cancel c, ask o | 4: cancel o, fail 0 (left)", interrupts=((4, "left"),)),
-    scenario("the caller leaves: what had failed is told", "a 1 !; b 2 x; c 3 x", "o 5 z",
-             "0: ask a, ask b, ask c | 1.5: cancel b, cancel c, fail 1 (left)", rule=MAJORITY,
-             interrupts=((1.5, "left"),)),
-    scenario("the caller leaves exactly when the last answer comes: it counts", "a 1 x; b 2 x; c 3 x", "o 5 z",
-             "0: ask a, ask b, ask c | 3: accept a decided", interrupts=((3, "left"),)),
-    scenario("an error of the caller's", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 1.5: cancel b, cancel c, fail 0 (error)", interrupts=((1.5, "error"),)),
-    scenario("enough in the crowd phase", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 2.5: cancel c, accept a enough", rule=MAJORITY, interrupts=((2.5, "enough"),)),
-    scenario("enough before the first answer", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 0.5: cancel a, cancel b, cancel c, fail 0 (enough before the first answer)",
-             interrupts=((0.5, "enough"),)),
-    scenario("enough in the oracle phase", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 2: cancel c, ask o | 4: cancel o, accept a enough", interrupts=((4, "enough"),)),
-    scenario("enough exactly at the deadline: the caller is first", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c, wake 2.5 | 2.5: cancel c, accept a enough", rule=MAJORITY, deadline=2.5,
-             interrupts=((2.5, "enough"),)),
-    scenario("whatever comes after the end changes nothing", "a 1 x; b 1 x; c 2 y", "o 5 z",
-             "0: ask a, ask b, ask c | 1: cancel c, accept a decided", rule=MAJORITY,
-             interrupts=((3, "enough"), (4, "left"))),
-)
-
-STREAMS = (
-    scenario("the oracle's tokens go out as they come", SPLIT_AT_ONCE, "o 1 ~p 1 ~q 1 =",
-             "0: ask a, ask b, ask c | 1: cancel c, ask* o, release o | 4: accept o decided", "2:p 3:q", listening=True),
-    scenario("nobody listens: nothing is released", SPLIT_AT_ONCE, "o 1 ~p 1 ~q 1 =",
-             "0: ask a, ask b, ask c | 1: cancel c, ask o | 4: accept o decided"),
-    scenario("the crowd's answer is replayed", "a 1 x; b 1 x; c 2 x", "o 1 ~p 1 =",
-             "0: ask a, ask b, ask c | 2: accept a decided", "2:x", listening=True),
-    scenario("a long answer is replayed in chunks", {"a": [(1, "abcdefghijklmnopqrstuvwxyz")]}, "o 1 z",
-             "0: ask a | 1: accept a decided", "1:abcdefghijklmnopqrstuvwx 1:yz", listening=True),
-    scenario("it breaks before its first token: the crowd's answer", SPLIT_AT_ONCE, "o 1 !",
-             "0: ask a, ask b, ask c | 1: cancel c, ask* o, release o | 2: accept a fallback", "2:x", listening=True),
-    scenario("it breaks after its first token: nothing replaces it", SPLIT_AT_ONCE, "o 1 ~p 1 !",
-             "0: ask a, ask b, ask c | 1: cancel c, ask* o, release o | 3: fail 1 (the stream broke off)", "2:p",
-             listening=True),
-    scenario("a deadline before its first token: the crowd's answer", SPLIT_AT_ONCE, "o 2 ~p 1 =",
-             "0: ask a, ask b, ask c, wake 2 | 1: cancel c, ask* o, release o | 2: cancel o, accept a deadline", "2:x",
-             listening=True, deadline=2.0),
-    scenario("a deadline after its first token", SPLIT_AT_ONCE, "o 1 ~p 1 ~q 1 =",
-             "0: ask a, ask b, ask c, wake 3.5 | 1: cancel c, ask* o, release o | "
-             "3.5: cancel o, fail 0 (deadline while the answer was going out)", "2:p 3:q", listening=True, deadline=3.5),
-    scenario("a deadline exactly at its first token: the token is first", SPLIT_AT_ONCE, "o 1 ~p 1 =",
-             "0: ask a, ask b, ask c, wake 2 | 1: cancel c, ask* o, release o | "
-             "2: cancel o, fail 0 (deadline while the answer was going out)", "2:p", listening=True, deadline=2.0),
-    scenario("a deadline exactly at its end: the end is first", SPLIT_AT_ONCE, "o 1 ~p 1 =",
-             "0: ask a, ask b, ask c, wake 3 | 1: cancel c, ask* o, release o | 3: accept o decided", "2:p",
-             listening=True, deadline=3.0),
-    scenario("an oracle that cannot stream is replayed", SPLIT_AT_ONCE, "o 1 ~p 1 ~q 1 =",
-             "0: ask a, ask b, ask c | 1: cancel c, ask* o, release o | 4: accept o decided", "4:pq", listening=True,
-             plain=("o",)),
-    scenario("a released call that ends without a token is replayed", SPLIT_AT_ONCE, "o 2 z",
-             "0: ask a, ask b, ask c | 1: cancel c, ask* o, release o | 3: accept o decided", "3:z", listening=True),
-    scenario("an empty answer is no token", SPLIT_AT_ONCE, "o 2 ''",
-             "0: ask a, ask b, ask c | 1: cancel c, ask* o, release o | 3: accept o decided", listening=True),
-    scenario("two tokens and the end at one moment", SPLIT_AT_ONCE, "o 1 ~p 0 ~q 0 =",
-             "0: ask a, ask b, ask c | 1: cancel c, ask* o, release o | 2: accept o decided", "2:p 2:q", listening=True),
-    scenario("the listener leaves before the first token", SPLIT_AT_ONCE, "o 1 ~p 1 =",
-             "0: ask a, ask b, ask c | 1: cancel c, ask* o, release o | 1.5: cancel o, fail 0 (left)", listening=True,
-             interrupts=((1.5, "left"),)),
-    scenario("the listener leaves after the first token", SPLIT_AT_ONCE, "o 1 ~p 1 =",
-             "0: ask a, ask b, ask c | 1: cancel c, ask* o, release o | 2.5: cancel o, fail 0 (left)", "2:p",
-             listening=True, interrupts=((2.5, "left"),)),
-    scenario("enough before the first token", SPLIT_AT_ONCE, "o 1 ~p 1 =",
-             "0: ask a, ask b, ask c | 1: cancel c, ask* o, release o | 1.5: cancel o, accept a enough", "1.5:x",
-             listening=True, interrupts=((1.5, "enough"),)),
-    scenario("enough after the first token", SPLIT_AT_ONCE, "o 1 ~p 1 =",
-             "0: ask a, ask b, ask c | 1: cancel c, ask* o, release o | "
-             "2.5: cancel o, fail 0 (enough while the answer was going out)", "2:p", listening=True,
-             interrupts=((2.5, "enough"),)),
-)
-
-WATCHERS = (
-    scenario("every better solution, then the oracle's", SPLIT, "o 1 z",
-             "0: ask a, ask b, ask c | 1: offer a 0.67 | 3: offer b 0.33, ask o | 4: offer o 0.00, accept o decided",
-             watching=True, early_stop=None),
-    scenario("the same solution is not offered again", SPLIT, "o 1 z",
-             "0: ask a, ask b, ask c | 1: offer a 0.67 | 2: cancel c, ask o | 3: offer o 0.00, accept o decided",
-             watching=True),
-    scenario("the same words from an earlier member are another solution", "a 3 x; b 1 x; c 2 x", "o 1 z",
-             "0: ask a, ask b, ask c | 1: offer b 0.67 | 3: offer a 0.00, accept a decided", watching=True),
-    scenario("a failure is no solution", "a 1 !; b 2 x; c 3 x", "o 1 z",
-             "0: ask a, ask b, ask c | 2: offer b 0.67 | 3: accept b decided", watching=True, rule=MAJORITY),
-    scenario("the watcher stops: the best so far", SPLIT, "o 1 z",
-             "0: ask a, ask b, ask c | 1: offer a 0.67 | 2.5: cancel c, accept a enough", watching=True, early_stop=None,
-             interrupts=((2.5, "enough"),)),
-    scenario("the watcher stops in the oracle phase", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 1: offer a 0.67 | 3: offer b 0.33, ask o | 4: cancel o, accept b enough",
-             watching=True, early_stop=None, interrupts=((4, "enough"),)),
-    scenario("a deadline while watching", SPLIT, "o 1 z",
-             "0: ask a, ask b, ask c, wake 2.5 | 1: offer a 0.67 | 2.5: cancel c, accept a deadline", watching=True,
-             rule=MAJORITY, deadline=2.5),
-    scenario("one after another, each better", "a 1 x; b 1 y; c 1 y", "o 1 z",
-             "0: ask a | 1: offer a 0.67, ask b | 2: ask c | 3: offer b 0.33, accept b decided", watching=True, width=1,
-             rule=MAJORITY),
-)
-
-EVIDENCE = (
-    scenario("in time: it is believed", "a 1 x; b 2 y", "o 5 z",
-             "0: ask a, ask b | 2: gather kind, wake 4 | 3: accept a decided",
-             router=Evident("kind"), rule=HALF, evidence={"kind": (1, 0.1)}),
-    scenario("in time: the oracle is needed, whose answer needs no evidence", "a 1 x; b 2 y", "o 5 z",
-             "0: ask a, ask b | 2: gather kind, wake 4 | 3: ask o, wake inf | 8: accept o decided",
-             router=Evident("kind"), rule=HALF, evidence={"kind": (1, 0.9)}),
-    scenario("late: it is missing", "a 1 x; b 2 y", "o 5 z",
-             "0: ask a, ask b | 2: gather kind, wake 4 | 4: cancel kind, ask o, wake inf | 9: accept o decided",
-             router=Evident("kind"), rule=HALF, evidence={"kind": (5, 0.1)}),
-    scenario("exactly when patience ends: it counts", "a 1 x; b 2 y", "o 5 z",
-             "0: ask a, ask b | 2: gather kind, wake 4 | 4: accept a decided",
-             router=Evident("kind"), rule=HALF, evidence={"kind": (2, 0.1)}),
-    scenario("with less patience", "a 1 x; b 2 y", "o 5 z",
-             "0: ask a, ask b | 2: gather kind, wake 2.5 | 2.5: cancel kind, ask o, wake inf | 7.5: accept o decided",
-             router=Evident("kind"), rule=HALF, evidence={"kind": (1, 0.1)}, gather_patience=0.5),
-    scenario("failing: it is missing", "a 1 x; b 2 y", "o 5 z",
-             "0: ask a, ask b | 2: gather kind, wake 4 | 3: ask o, wake inf | 8: accept o decided",
-             router=Evident("kind"), rule=HALF, evidence={"kind": (1, Boom("no model"))}),
-    scenario("of two kinds: both are waited for", "a 1 x; b 2 y", "o 5 z",
-             "0: ask a, ask b | 2: gather near, gather far, wake 4 | 3.5: accept a decided",
-             router=Evident("near", "far"), rule=HALF, evidence={"near": (1, 0.1), "far": (1.5, 0.2)}),
-    scenario("of two kinds: the late one is missing", "a 1 x; b 2 y", "o 5 z",
-             "0: ask a, ask b | 2: gather near, gather far, wake 4 | 4: cancel far, ask o, wake inf | 9: accept o decided",
-             router=Evident("near", "far"), rule=HALF, evidence={"near": (1, 0.1), "far": (9, 0.2)}),
-    scenario("a single answer has none", "a 1 x; b 2 !", "o 5 z", "0: ask a, ask b | 2: ask o | 7: accept o decided",
-             router=Evident("kind"), rule=HALF, evidence={"kind": (1, 0.1)}),
-    scenario("under fusion: again over the oracle's answer too", "a 1 x; b 2 y", "o 5 z",
-             "0: ask a, ask b | 2: gather kind, wake 4 | 3: ask o, wake inf | 8: gather kind, wake 10 | 9: accept o decided",
-             router=Evident("kind", fuses=True), rule=HALF, evidence={"kind": (1, 0.9)}, fuse=True),
-    scenario("a deadline while gathering: the best so far", "a 1 x; b 2 y", "o 5 z",
-             "0: ask a, ask b, wake 3 | 2: gather kind | 3: cancel kind, accept a deadline",
-             router=Evident("kind"), rule=HALF, evidence={"kind": (2, 0.1)}, deadline=3.0),
-    scenario("a deadline while gathering: what the rule says without it is decided", "a 1 x; b 2 y", "o 5 z",
-             "0: ask a, ask b, wake 3 | 2: gather kind | 3: cancel kind, accept a decided",
-             router=Evident("kind"), rule=By("accept"), evidence={"kind": (2, 0.1)}, deadline=3.0),
-    scenario("enough while gathering", "a 1 x; b 2 y", "o 5 z",
-             "0: ask a, ask b | 2: gather kind, wake 4 | 2.5: cancel kind, accept a enough",
-             router=Evident("kind"), rule=By("accept"), evidence={"kind": (2, 0.1)}, interrupts=((2.5, "enough"),)),
-    scenario("the caller leaves while gathering", "a 1 x; b 2 y", "o 5 z",
-             "0: ask a, ask b | 2: gather kind, wake 4 | 2.5: cancel kind, fail 0 (left)",
-             router=Evident("kind"), rule=HALF, evidence={"kind": (2, 0.1)}, interrupts=((2.5, "left"),)),
-)
-
-EARLY_STOPS = (
-    scenario("three of five: the others are cancelled", "a 1 x; b 2 x; c 3 x; d 4 y; e 5 y", "o 5 z",
-             "0: ask a, ask b, ask c, ask d, ask e | 3: cancel d, cancel e, accept a decided", rule=MAJORITY),
-    scenario("three of five can no longer agree: escalate", "a 1 x; b 2 y; c 3 z; d 4 w; e 5 x", "o 5 z",
-             "0: ask a, ask b, ask c, ask d, ask e | 4: cancel e, ask o | 9: accept o decided", rule=MAJORITY),
-    scenario("the leader can be overtaken: wait", "a 1 x; b 2 x; c 3 y; d 4 y; e 5 y", "o 5 z",
-             "0: ask a, ask b, ask c, ask d, ask e | 5: accept c decided", rule=ThresholdRule(0.6)),
-    # After one answer the verdict on all three is "escalate" with probability 2/3 (Laplace: both join with 1/3).
-    scenario("with some risk: after the first answer", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 1: cancel b, cancel c, ask o | 6: accept o decided", early_stop=0.34),
-    scenario("with less risk: after the second", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 2: cancel c, ask o | 7: accept o decided", early_stop=0.33),
-    scenario("the verdict is sure but nothing stands: wait for an answer", "a 1 !; b 2 x; c 3 y", "o 5 z",
-             "0: ask a, ask b, ask c | 2: cancel c, accept b decided", rule=By("accept")),
-    scenario("a router that foresees nothing never stops early", "a 1 x; b 2 y; c 3 y", "o 5 z",
-             "0: ask a, ask b, ask c | 3: ask o | 8: accept o decided", router=Foresees({})),
-)
-
-# Two differ: with probability 1/3 the third joins neither, and a majority rule escalates. One alone: with 2/9.
-SPECULATION = (
-    scenario("needed: the oracle has a start of one second", "a 1 x; b 2 y; c 3 z", "o 3 w",
-             "0: ask a, ask b, ask c | 2: ask o | 5: accept o decided", rule=MAJORITY, speculate=0.3),
-    scenario("not needed: cancelled", SPLIT, "o 3 w",
-             "0: ask a, ask b, ask c | 2: ask o | 3: cancel o, accept b decided", rule=MAJORITY, speculate=0.3),
-    scenario("at less than one in four: after the first answer", "a 1 x; b 2 x; c 3 y", "o 3 w",
-             "0: ask a, ask b, ask c | 1: ask o | 2: cancel c, cancel o, accept a decided", rule=MAJORITY, speculate=0.2),
-    scenario("done before the verdict: hidden, then at hand", "a 1 x; b 2 y; c 3 z", "o 0.5 w",
-             "0: ask a, ask b, ask c | 2: ask o | 3: accept o decided", rule=MAJORITY, speculate=0.3),
-    scenario("done before the verdict, not needed", SPLIT, "o 0.5 w",
-             "0: ask a, ask b, ask c | 2: ask o | 3: accept b decided", rule=MAJORITY, speculate=0.3),
-    scenario("done before the verdict: no watcher is offered it", "a 1 x; b 2 y; c 3 y", "o 0.5 w",
-             "0: ask a, ask b, ask c | 1: offer a 0.67 | 2: ask o | 3: offer b 0.33, accept b decided", rule=MAJORITY,
-             speculate=0.3, watching=True),
-    scenario("fails early: closed, and the crowd's answer is marked", "a 1 x; b 2 y; c 3 z", "o 0.5 !",
-             "0: ask a, ask b, ask c | 2: ask o | 3: accept a fallback", rule=MAJORITY, speculate=0.3),
-    scenario("fails early, another is open and not needed: nothing to mark", SPLIT, "small 0.5 !; big 1 g",
-             "0: ask a, ask b, ask c | 2: ask small | 3: accept b decided", router=Foresees({2: ("small", 0.9)}),
-             rule=MAJORITY, speculate=0.5),
-    scenario("the verdict names another: the early one is cancelled", "a 1 x; b 2 y; c 3 z", "small 9 s; big 2 g",
-             "0: ask a, ask b, ask c | 2: ask small | 3: cancel small, ask big | 5: accept big decided",
-             router=Foresees({2: ("small", 0.9)}), rule=By(big_if_open), speculate=0.5),
-    scenario("the verdict names another: the early one's answer stays hidden", "a 1 x; b 2 y; c 3 z", "small 0.5 s; big 2 !",
-             "0: ask a, ask b, ask c | 2: ask small | 3: ask big | 5: accept a fallback",
-             router=Foresees({2: ("small", 0.9)}), rule=By(big_if_open), speculate=0.5),
-    scenario("a cancelled early oracle is open still, whatever becomes of its call", "a 1 x; b 2 y; c 3 z",
-             "small 2 !; big 3 !",
-             "0: ask a, ask b, ask c | 2: ask small | 3: cancel small, ask big | 6: ask small | 8: accept a fallback",
-             router=Foresees({2: ("small", 0.9)}), rule=By(big_then_small), speculate=0.5),
-    scenario("a deadline: the early answer counts", "a 1 x; b 2 y; c 9 y", "o 0.5 w",
-             "0: ask a, ask b, ask c, wake 4 | 2: ask o | 4: cancel c, accept o deadline", rule=MAJORITY, speculate=0.3,
-             deadline=4.0),
-    scenario("a deadline: the early oracle is not done", "a 1 x; b 2 y; c 9 y", "o 5 w",
-             "0: ask a, ask b, ask c, wake 4 | 2: ask o | 4: cancel c, cancel o, accept a deadline", rule=MAJORITY,
-             speculate=0.3, deadline=4.0),
-    scenario("enough: the early answer counts", "a 1 x; b 2 y; c 9 y", "o 0.5 w",
-             "0: ask a, ask b, ask c | 2: ask o | 3.5: cancel c, accept o enough", rule=MAJORITY, speculate=0.3,
-             interrupts=((3.5, "enough"),)),
-    scenario("the caller leaves: the early oracle is cancelled too", "a 1 x; b 2 y; c 9 y", "o 5 w",
-             "0: ask a, ask b, ask c | 2: ask o | 3: cancel c, cancel o, fail 0 (left)", rule=MAJORITY, speculate=0.3,
-             interrupts=((3, "left"),)),
-    scenario("streaming: what came is held until the verdict", "a 1 x; b 2 y; c 4 z", "o 1 ~p 2 ~q 1 =",
-             "0: ask a, ask b, ask c | 2: ask* o | 4: release o | 6: accept o decided", "4:p 5:q", rule=MAJORITY,
-             speculate=0.3, listening=True),
-    scenario("streaming: complete before the verdict", "a 1 x; b 2 y; c 4 z", "o 0.5 ~p 0.5 ~q 0 =",
-             "0: ask a, ask b, ask c | 2: ask* o | 4: accept o decided", "4:p 4:q", rule=MAJORITY, speculate=0.3,
-             listening=True),
-    scenario("streaming: not needed, its tokens never go out", "a 1 x; b 2 y; c 4 y", "o 1 ~p 9 =",
-             "0: ask a, ask b, ask c | 2: ask* o | 4: cancel o, accept b decided", "4:y", rule=MAJORITY, speculate=0.3,
-             listening=True),
-    scenario("streaming: it breaks before the verdict, its tokens never go out", "a 1 x; b 2 y; c 4 z", "o 0.5 ~p 0.5 !",
-             "0: ask a, ask b, ask c | 2: ask* o | 4: accept a fallback", "4:x", rule=MAJORITY, speculate=0.3,
-             listening=True),
-    scenario("streaming: it breaks after the release of a held token", "a 1 x; b 2 y; c 4 z", "o 1 ~p 4 !",
-             "0: ask a, ask b, ask c | 2: ask* o | 4: release o | 7: fail 1 (the stream broke off)", "4:p", rule=MAJORITY,
-             speculate=0.3, listening=True),
-    scenario("streaming under two escalations: not even the early call may stream", "a 1 x; b 2 y; c 4 z",
-             "small 1 ~p 2 =; big 1 g", "0: ask a, ask b, ask c | 2: ask small | 5: accept small decided", "5:p",
-             rule=MAJORITY, speculate=0.3, listening=True, escalations=2),
-)
-
-SEQUENCES = (
-    scenario("two agree: the third is never asked", "a 1 x; b 1 x; c 1 x", "o 5 z",
-             "0: ask a | 1: ask b | 2: accept a decided", rule=MAJORITY, width=1),
-    scenario("two differ: the third is never asked either", "a 1 x; b 1 y; c 1 x", "o 5 z",
-             "0: ask a | 1: ask b | 2: ask o | 7: accept o decided", width=1),
-    scenario("the first fails: nobody else is asked", "a 1 !; b 1 x; c 1 x", "o 5 z",
-             "0: ask a | 1: ask o | 6: accept o decided", width=1),
-    scenario("collecting: everybody is asked", "a 1 x; b 1 y; c 1 x", "o 5 z",
-             "0: ask a | 1: ask b | 2: ask c | 3: ask o | 8: accept o decided", width=1, early_stop=None),
-    scenario("two of five at once", "a 1 x; b 2 x; c 3 x; d 5 y; e 1 y", "o 5 z",
-             "0: ask a, ask b | 1: ask c | 2: ask d | 4: cancel d, accept a decided", rule=MAJORITY, width=2),
-    scenario("two at once fail: the third is asked and at once cancelled", "a 1 !; b 1 !; c 1 x", "o 5 z",
-             "0: ask a, ask b | 1: ask c, cancel c, ask o | 6: accept o decided", rule=MAJORITY, width=2),
-    scenario("more at once than there are", "a 1 x; b 2 x", "o 5 z", "0: ask a, ask b | 2: accept a decided", width=9),
-    scenario("the oracle starts while one is asked after another", "a 1 x; b 1 y; c 1 z", "o 3 w",
-             "0: ask a | 1: ask b | 2: ask o, ask c | 5: accept o decided", rule=MAJORITY, width=1, speculate=0.3),
-    scenario("patience ends: the others are never asked", "a 1 x; b 1 x; c 1 x", "o 5 z",
-             "0: ask a, wake 1.5 | 1: ask b | 1.5: cancel b, ask o, wake inf | 6.5: accept o decided", width=1,
-             patience=1.5),
-)
-
-TIERS = (
-    scenario("one escalation: the first open oracle", SPLIT_AT_ONCE, "small 1 s; big 1 g",
-             "0: ask a, ask b, ask c | 1: cancel c, ask small | 2: accept small decided"),
-    scenario("one escalation: a failed one does not count", SPLIT_AT_ONCE, "small 1 !; big 1 g",
-             "0: ask a, ask b, ask c | 1: cancel c, ask small | 2: ask big | 3: accept big decided"),
-    scenario("one escalation: both fail", SPLIT_AT_ONCE, "small 1 !; big 1 !",
-             "0: ask a, ask b, ask c | 1: cancel c, ask small | 2: ask big | 3: accept a fallback"),
-    scenario("Eq. 5 with a price on each: the better bargain", SPLIT_AT_ONCE, "small 1 s; big 1 g",
-             "0: ask a, ask b, ask c | 1: cancel c, ask small | 2: accept small decided",
-             router=AgreementRouter(oracle_accuracy={"small": 0.8, "big": 0.99}),
-             rule=EscalationRule(c_esc={"small": 0.05, "big": 0.25}), escalations=2),
-    scenario("Eq. 5 with a price on each: the dear one is worth it", SPLIT_AT_ONCE, "small 1 s; big 1 g",
-             "0: ask a, ask b, ask c | 1: cancel c, ask big | 2: accept big decided",
-             router=AgreementRouter(oracle_accuracy={"small": 0.8, "big": 0.99}),
-             rule=EscalationRule(c_esc={"small": 0.05, "big": 0.15}), escalations=2),
-    scenario("Eq. 5 with a price on each: neither is worth it", "a 1 x; b 2 x; c 3 y", "small 1 s; big 1 g",
-             "0: ask a, ask b, ask c | 2: cancel c, accept a decided",
-             router=AgreementRouter(oracle_accuracy={"small": 0.8, "big": 0.99}),
-             rule=EscalationRule(c_esc={"small": 0.2, "big": 0.4}), escalations=2),
-    scenario("two escalations", SPLIT_AT_ONCE, "small 1 s; big 1 g",
-             "0: ask a, ask b, ask c | 1: cancel b, cancel c, ask small | 2: ask big | 3: accept big decided", rule=UP,
-             escalations=2),
-    scenario("two escalations: the first oracle is enough", SPLIT_AT_ONCE, "small 1 s; big 1 g",
-             "0: ask a, ask b, ask c | 1: cancel c, ask small | 2: accept small decided", escalations=2),
-    scenario("two escalations of three oracles, the first fails", SPLIT_AT_ONCE, "one 1 !; two 1 t; three 1 u",
-             "0: ask a, ask b, ask c | 1: cancel b, cancel c, ask one | 2: ask two | 3: ask three | 4: accept three decided",
-             rule=UP, escalations=2),
-    scenario("two escalations: the second fails, the first one's answer is marked", SPLIT_AT_ONCE, "small 1 s; big 1 !",
-             "0: ask a, ask b, ask c | 1: cancel b, cancel c, ask small | 2: ask big | 3: accept small fallback", rule=UP,
-             escalations=2),
-    scenario("two escalations: a deadline in the second", SPLIT_AT_ONCE, "small 1 s; big 9 g",
-             "0: ask a, ask b, ask c, wake 5 | 1: cancel b, cancel c, ask small | 2: ask big | "
-             "5: cancel big, accept small deadline", rule=UP, escalations=2, deadline=5.0),
-    scenario("one escalation, listening: the first is released", SPLIT_AT_ONCE, "small 1 ~p 1 =; big 1 ~q 1 =",
-             "0: ask a, ask b, ask c | 1: cancel c, ask* small, release small | 3: accept small decided", "2:p",
-             listening=True),
-    scenario("one escalation, listening: the first breaks in time, the second is released", SPLIT_AT_ONCE,
-             "small 1 !; big 1 ~q 1 =",
-             "0: ask a, ask b, ask c | 1: cancel c, ask* small, release small | 2: ask* big, release big | "
-             "4: accept big decided", "3:q", listening=True),
-    scenario("two escalations, listening: only the last is released", SPLIT_AT_ONCE, "small 1 ~p 1 =; big 1 ~q 1 =",
-             "0: ask a, ask b, ask c | 1: cancel b, cancel c, ask small | 3: ask* big, release big | 5: accept big decided",
-             "4:q", listening=True, rule=UP, escalations=2),
-    scenario("two escalations, listening: the first is enough and replayed", SPLIT_AT_ONCE,
-             "small 1 ~p 1 =; big 1 ~q 1 =",
-             "0: ask a, ask b, ask c | 1: cancel c, ask small | 3: accept small decided", "3:p", listening=True,
-             escalations=2),
-    scenario("two escalations, one oracle, listening: no further one may follow", SPLIT_AT_ONCE, "o 1 ~p 1 =",
-             "0: ask a, ask b, ask c | 1: cancel c, ask* o, release o | 3: accept o decided", "2:p", listening=True,
-             escalations=2),
-)
-
-BEFORE_ANY_CALL = (
-    scenario("the query alone: escalate", SPLIT, "o 5 z", "0: ask o | 5: accept o decided", router=Forecast(0.9),
-             rule=MAJORITY, ask_before=True),
-    scenario("the query alone: ask the crowd", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 3: accept b decided", router=Forecast(0.1), rule=MAJORITY, ask_before=True),
-    scenario("the query alone: accepting means asking the crowd", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 3: accept b decided", rule=By("accept"), ask_before=True),
-    scenario("the query alone: no forecast", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 3: accept b decided", rule=MAJORITY, ask_before=True),
-    scenario("the policy does not ask before", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 3: accept b decided", router=Forecast(0.9), rule=MAJORITY),
-    scenario("no oracle may be asked: ask the crowd", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 3: accept b decided", router=Forecast(0.9), rule=MAJORITY, ask_before=True,
-             escalations=0),
-    # Whatever b says, a stands: a tie goes to the first.
-    scenario("the oracle fails: ask the crowd after all", "a 1 x; b 2 y", "o 1 !",
-             "0: ask o | 1: ask a, ask b | 2: cancel b, accept a fallback", router=Forecast(0.9), rule=MAJORITY,
-             ask_before=True),
-    scenario("the first oracle fails: the second", SPLIT, "small 1 !; big 1 g",
-             "0: ask small | 1: ask big | 2: accept big decided", router=Forecast(0.9), rule=MAJORITY, ask_before=True),
-    scenario("listening: the oracle is released at once", SPLIT, "o 5 ~p 1 =",
-             "0: ask* o, release o | 6: accept o decided", "5:p", router=Forecast(0.9), rule=MAJORITY, ask_before=True,
-             listening=True),
-    scenario("under fusion: there is nobody to vote with", SPLIT, "o 5 z", "0: ask o | 5: accept o decided",
-             router=Fusing(), rule=UP, ask_before=True, fuse=True),
-    scenario("abstain", SPLIT, "o 5 z", "0: abstain (because)", rule=By("abstain"), ask_before=True),
-    scenario("abstain, but answer: there must be an answer first", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 1: cancel b, cancel c, accept a abstained", rule=By("abstain"), ask_before=True,
-             on_abstain="answer"),
-    scenario("a crowd that is asked after a failure has its whole patience", "a 1 x; b 1.5 y; c 9 y", "o 3 !",
-             "0: ask o | 3: ask a, ask b, ask c, wake 5 | 5: cancel c, accept a fallback", router=Forecast(0.9),
-             rule=MAJORITY, ask_before=True, patience=2.0),
-)
-
-FUSION = (
-    scenario("the oracle is one vote more", SPLIT, "o 5 z", "0: ask a, ask b, ask c | 2: ask o | 7: accept b decided",
-             router=Fusing(), fuse=True),
-    scenario("a tie goes to the oracle", SPLIT, "o 5 x", "0: ask a, ask b, ask c | 2: ask o | 7: accept o decided",
-             router=Fusing(), fuse=True),
-    scenario("all differ: the oracle", "a 1 x; b 2 y; c 3 z", "o 5 w",
-             "0: ask a, ask b, ask c | 2: ask o | 7: accept o decided", router=Fusing(), fuse=True),
-    scenario("a hanging member is cut when the oracle has spoken", "a 1 x; b 2 y; c inf y", "o 5 z",
-             "0: ask a, ask b, ask c | 2: ask o | 7: cancel c, accept o decided", router=Fusing(), fuse=True),
-    scenario("the oracle fails: the crowd is heard to its end", "a 1 x; b 2 y; c 4 y", "o 1 !",
-             "0: ask a, ask b, ask c | 2: ask o | 4: accept b fallback", router=Fusing(), fuse=True),
-    scenario("a router that does not fuse", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 2: cancel c, ask o | 7: accept o decided", fuse=True),
-    scenario("listening: live, not fused", SPLIT, "o 1 ~p 1 =",
-             "0: ask a, ask b, ask c | 2: cancel c, ask* o, release o | 4: accept o decided", "3:p", router=Fusing(),
-             fuse=True, listening=True),
-    scenario("listening, but fused: the oracle is held back", SPLIT, "o 1 ~p 1 =",
-             "0: ask a, ask b, ask c | 2: ask o | 4: accept b decided", "4:y", router=Fusing(), fuse=True,
-             fuse_streams=True, listening=True),
-    scenario("patience ends while the oracle is awaited: the deadline still holds", "a 1 x; b 2 y; c inf y", "o inf z",
-             "0: ask a, ask b, ask c, wake 3 | 2: ask o | 3: wake 9 | 9: cancel c, cancel o, accept a deadline",
-             router=Fusing(), fuse=True, patience=3.0, deadline=9.0),
-    scenario("patience ended while the oracle was awaited: its failure cuts the crowd", "a 1 x; b 2 y; c inf y", "o 3 !",
-             "0: ask a, ask b, ask c, wake 3 | 2: ask o | 3: wake inf | 5: cancel c, accept a fallback",
-             router=Fusing(), fuse=True, patience=3.0),
-    scenario("a deadline: the crowd's best", "a 1 x; b 2 y; c 3 y", "o 9 z",
-             "0: ask a, ask b, ask c, wake 5 | 2: ask o | 5: cancel o, accept b deadline", router=Fusing(), fuse=True,
-             deadline=5.0),
-    scenario("two escalations: the second joins too", "a 1 x; b 1 y; c 1 y", "small 1 x; big 1 y",
-             "0: ask a, ask b, ask c | 1: ask small | 2: ask big | 3: accept big decided", router=Fusing(), rule=UP,
-             fuse=True, escalations=2),
-)
-
-ABSTENTION = (
-    scenario("the caller is told", SPLIT, "o 5 z", "0: ask a, ask b, ask c | 1: cancel b, cancel c, abstain (because)",
-             rule=By("abstain")),
-    scenario("collecting: after the whole crowd", SPLIT, "o 5 z", "0: ask a, ask b, ask c | 3: abstain (because)",
-             rule=By("abstain"), early_stop=None),
-    scenario("the best answer instead, marked", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 3: accept b abstained", rule=By("abstain"), early_stop=None, on_abstain="answer"),
-    scenario("the best answer instead, but there is none", "a 1 !; b 2 !", "o 5 z",
-             "0: ask a, ask b | 2: abstain (because)", rule=By("abstain"), early_stop=None, on_abstain="answer"),
-    scenario("after the oracle", SPLIT_AT_ONCE, "o 5 z",
-             "0: ask a, ask b, ask c | 1: cancel b, cancel c, ask o | 6: abstain (because)", rule=By(abstain_after_oracle)),
-    scenario("at a deadline while gathering", "a 1 x; b 2 y", "o 5 z",
-             "0: ask a, ask b, wake 3 | 2: gather kind | 3: cancel kind, abstain (because)",
-             router=Evident("kind"), rule=By("abstain"), evidence={"kind": (2, 0.1)}, deadline=3.0),
-    scenario("at a deadline while gathering: the best answer instead", "a 1 x; b 2 y", "o 5 z",
-             "0: ask a, ask b, wake 3 | 2: gather kind | 3: cancel kind, accept a abstained", on_abstain="answer",
-             router=Evident("kind"), rule=By("abstain"), evidence={"kind": (2, 0.1)}, deadline=3.0),
-)
-
-PATIENCE = (
-    scenario("the slow are cut and the verdict falls without them", "a 1 x; b 3 y; c 9 y", "o 5 z",
-             "0: ask a, ask b, ask c, wake 2 | 2: cancel b, cancel c, ask o, wake inf | 7: accept o decided",
-             rule=MAJORITY, patience=2.0),
-    scenario("what came suffices", "a 1 x; b 3 y; c 9 y", "o 5 z",
-             "0: ask a, ask b, ask c, wake 2 | 2: cancel b, cancel c, accept a decided", rule=ANY, patience=2.0),
-    scenario("nothing came", "a 3 x; b 3 y; c 9 y", "o 5 z",
-             "0: ask a, ask b, ask c, wake 2 | 2: cancel a, cancel b, cancel c, ask o, wake inf | 7: accept o decided",
-             patience=2.0),
-    scenario("an answer exactly then counts", "a 1 x; b 2 x; c 9 y", "o 5 z",
-             "0: ask a, ask b, ask c, wake 2 | 2: cancel c, accept a decided", rule=MAJORITY, patience=2.0),
-    scenario("longer than the crowd takes", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c, wake 9 | 2: cancel c, ask o, wake inf | 7: accept o decided", patience=9.0),
-    scenario("then a deadline", "a 1 x; b 3 y; c 9 y", "o 5 z",
-             "0: ask a, ask b, ask c, wake 2 | 2: cancel b, cancel c, ask o, wake 5 | 5: cancel o, accept a deadline",
-             rule=MAJORITY, patience=2.0, deadline=5.0),
-    scenario("at the deadline: the deadline is first", "a 1 x; b 3 y; c 9 y", "o 5 z",
-             "0: ask a, ask b, ask c, wake 2 | 2: cancel b, cancel c, accept a deadline",
-             rule=MAJORITY, patience=2.0, deadline=2.0),
-)
-
-LATE = (
-    scenario("the late answer of an abandoned call is no vote", SPLIT, "o 3 !",
-             "0: ask a, ask b, ask c | 2: cancel c, ask o | 5: accept a fallback"),
-    scenario("the late failure of an abandoned call is no cause", "a 1 !; b 1 !; c 3 !", "o 3 !",
-             "0: ask a, ask b, ask c, wake 2 | 2: cancel c, ask o, wake inf | 5: fail 3 (no answer stands)",
-             early_stop=None, patience=2.0),
-    scenario("an abandoned call that ends with nothing is nobody's bug any more", "a 1 x; b 2 y; c 3 None", "o 3 z",
-             "0: ask a, ask b, ask c | 2: cancel c, ask o | 5: accept o decided"),
-    scenario("an abandoned call with a bug is nobody's any more",
-             {"a": [(1, "x")], "b": [(2, "y")], "c": [(3, TypeError("bug"))]}, "o 3 z",
-             "0: ask a, ask b, ask c | 2: cancel c, ask o | 5: accept o decided"),
-    scenario("the late tokens of an abandoned stream go nowhere", "a 1 x; b 2 y; c 4 y", "o 1 ~p 5 ~q 1 =",
-             "0: ask a, ask b, ask c, wake 5 | 2: ask* o | 4: cancel o, accept b decided", "4:y", rule=MAJORITY,
-             speculate=0.3, listening=True, deadline=5.0),
-)
-
-PINNED = (
-    scenario("an oracle: the crowd is not asked", SPLIT, "small 1 s; big 5 g", "0: ask big | 5: accept big decided",
-             pinned="big"),
-    scenario("an oracle, listening: released at once", SPLIT, "o 5 ~p 1 =",
-             "0: ask* o, release o | 6: accept o decided", "5:p", pinned="o", listening=True),
-    scenario("an oracle that fails: the crowd", SPLIT, "o 1 !",
-             "0: ask o | 1: ask a, ask b, ask c | 4: accept b fallback", pinned="o"),
-    scenario("an oracle that fails: the crowd, then another oracle", SPLIT, "small 1 s; big 1 !",
-             "0: ask big | 1: ask a, ask b, ask c | 3: cancel c, ask small | 4: accept small decided", pinned="big"),
-    scenario("an oracle: patience is for the crowd, the deadline holds", SPLIT, "o inf z",
-             "0: ask o, wake 4 | 4: cancel o, fail 0 (deadline before the first answer)", pinned="o", patience=1.0,
-             deadline=4.0),
-    scenario("the crowd: no oracle is asked", SPLIT, "o 1 z", "0: ask a, ask b, ask c | 3: accept b decided",
-             pinned="crowd"),
-    scenario("the crowd, and all fail: an oracle after all", "a 1 !; b 2 !; c 3 !", "o 1 z",
-             "0: ask a, ask b, ask c | 3: ask o | 4: accept o decided", pinned="crowd"),
-    scenario("the crowd: no oracle starts early", "a 1 x; b 2 y; c 3 z", "o 1 w",
-             "0: ask a, ask b, ask c | 3: accept a decided", rule=MAJORITY, pinned="crowd", speculate=0.1),
-)
-
-EXPLORATION = (
-    scenario("on accepting: the oracle is asked for the record", "a 1 x; b 2 x; c 3 x", "o 5 z",
-             "0: ask a, ask b, ask c | 3: ask o, accept a decided", explore=True),
-    scenario("on accepting early", "a 1 x; b 2 x; c 3 y", "o 5 z",
-             "0: ask a, ask b, ask c | 2: cancel c, ask o, accept a decided", rule=MAJORITY, explore=True),
-    scenario("on escalating: nothing more", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 2: cancel c, ask o | 7: accept o decided", explore=True),
-    scenario("on falling back: nothing more", SPLIT, "o 1 !",
-             "0: ask a, ask b, ask c | 2: cancel c, ask o | 3: accept a fallback", explore=True),
-    scenario("on a deadline: no time for it", "a 1 x; b 2 x; c 3 x", "o 5 z",
-             "0: ask a, ask b, ask c, wake 2.5 | 2.5: cancel c, accept a deadline", explore=True, deadline=2.5),
-    scenario("the deadline passes meanwhile", "a 1 x; b 2 x; c 3 x", "o 5 z",
-             "0: ask a, ask b, ask c, wake 4 | 3: ask o, accept a decided", explore=True, deadline=4.0),
-    scenario("it fails meanwhile", "a 1 x; b 2 x; c 3 x", "o 5 !",
-             "0: ask a, ask b, ask c | 3: ask o, accept a decided", explore=True),
-    scenario("it has a bug, which nobody waits for any more", "a 1 x; b 2 x; c 3 x", "o 5 None",
-             "0: ask a, ask b, ask c | 3: ask o, accept a decided", explore=True),
-    scenario("the caller leaves meanwhile: it goes on", "a 1 x; b 2 x; c 3 x", "o 5 z",
-             "0: ask a, ask b, ask c | 3: ask o, accept a decided", explore=True, interrupts=((4, "left"),)),
-    scenario("an early oracle goes on", SPLIT, "o 3 w", "0: ask a, ask b, ask c | 2: ask o | 3: accept b decided",
-             rule=MAJORITY, speculate=0.3, explore=True),
-    scenario("an early oracle has answered: it need not be asked again", SPLIT, "o 0.5 w",
-             "0: ask a, ask b, ask c | 2: ask o | 3: accept b decided", rule=MAJORITY, speculate=0.3, explore=True),
-    scenario("an early oracle has failed, and there is no other", SPLIT, "o 0.5 !",
-             "0: ask a, ask b, ask c | 2: ask o | 3: accept b fallback", rule=MAJORITY, speculate=0.3, explore=True),
-    scenario("of two oracles the first", "a 1 x; b 2 x; c 3 x", "small 5 s; big 5 g",
-             "0: ask a, ask b, ask c | 3: ask small, accept a decided", explore=True),
-    scenario("listening: its tokens are not for the caller", "a 1 x; b 2 x; c 3 x", "o 5 ~p 1 =",
-             "0: ask a, ask b, ask c | 3: ask o, accept a decided", "3:x", explore=True, listening=True),
-)
-
-UNKNOWN = (
-    scenario("p_fail is unknown: escalate", "a 1 x; b 2 x; c 3 x", "o 5 z",
-             "0: ask a, ask b, ask c | 3: ask o | 8: accept o decided", router=Unsure(), early_stop=None),
-    scenario("p_fail is unknown, by Eq. 5: escalate", "a 1 x; b 2 x; c 3 x", "o 5 z",
-             "0: ask a, ask b, ask c | 3: ask o | 8: accept o decided", router=Unsure(), early_stop=None,
-             rule=EscalationRule(c_esc=0.9)),
-    scenario("p_fail is unknown while answers may come: wait", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 1: offer a nan | 3: offer b nan, ask o | 8: offer o nan, accept o decided",
-             router=Unsure(), early_stop=None, watching=True),
-    scenario("p_fail is unknown and no oracle is open: the plurality", SPLIT, "o 5 z",
-             "0: ask a, ask b, ask c | 3: accept b decided", router=Unsure(), early_stop=None, escalations=0),
-)
-# fmt: on
-
-GROUPS: dict[str, tuple[Scenario, ...]] = {
-    "agreeing": AGREEING,
-    "slow": SLOW,
-    "failing": FAILING,
-    "contents": CONTENTS,
-    "orders": ORDERS,
-    "deadlines": DEADLINES,
-    "callers": CALLERS,
-    "streams": STREAMS,
-    "watchers": WATCHERS,
-    "evidence": EVIDENCE,
-    "early stops": EARLY_STOPS,
-    "speculation": SPECULATION,
-    "sequences": SEQUENCES,
-    "tiers": TIERS,
-    "before any call": BEFORE_ANY_CALL,
-    "fusion": FUSION,
-    "abstention": ABSTENTION,
-    "patience": PATIENCE,
-    "late": LATE,
-    "pinned": PINNED,
-    "exploration": EXPLORATION,
-    "unknown": UNKNOWN,
-}
-TABLE = [(group, s) for group, scenarios in GROUPS.items() for s in scenarios]
-LINES = [pytest.param(s, id=f"{group}: {s.name}") for group, s in TABLE]
-
-
-@pytest.mark.parametrize("s", LINES)
 @pytest.mark.parametrize("driver", RUNNERS)
+@pytest.mark.parametrize("s", LINES)
 def test_a_scenario_has_this_history(driver, s):
     run = RUNNERS[driver](s)
     assert (history(run.machine), tokens_read(run.read)) == (s.history, s.read)
+
+
+@pytest.mark.parametrize("s", LINES)
+def test_the_drivers_agree_event_by_event(s):
+    tasks, threads, replay = (run(s) for run in RUNNERS.values())
+    assert tasks.log == threads.log
+    assert tasks.log == replay.log
+
+
+@pytest.mark.parametrize("s", LINES)
+def test_the_drivers_give_the_reader_the_same(s):
+    tasks, threads, replay = (run(s).read for run in RUNNERS.values())
+    assert tasks == threads
+    assert tasks == replay
+
+
+def test_no_two_lines_have_one_name():
+    assert len(TABLE) == sum(len(scenarios) for scenarios in GROUPS.values())
+
+
+# What breaks the protocol is a programming error, whoever drives.
+
+UNTIL_ORACLE = "escalate o"
+BREACHES: list[tuple[str, Scenario, str]] = [
+    (
+        "an oracle that has been asked",
+        scenario("", "a 1 x", "o 1 z", "", rule=By(UNTIL_ORACLE)),
+        r"names oracle 'o'; open are \[\]",
+    ),
+    (
+        "an oracle that does not exist",
+        scenario("", "a 1 x", "o 1 z", "", rule=By("escalate p")),
+        r"names oracle 'p'; open are \['o'\]",
+    ),
+    (
+        "an oracle for a conversation that is pinned to the crowd",
+        scenario("", "a 1 x", "o 1 z", "", rule=By(UNTIL_ORACLE), pinned="crowd"),
+        r"names oracle 'o'; open are \[\]",
+    ),
+    (
+        "an oracle where none may be asked",
+        scenario("", "a 1 x", "o 1 z", "", rule=By(UNTIL_ORACLE), escalations=0),
+        r"names oracle 'o'",
+    ),
+    ("WAIT when nothing is on its way", scenario("", "a 1 x", "o 1 z", "", rule=By("wait")), "says WAIT"),
+    (
+        "WAIT when it foresees the complete crowd",
+        scenario("", "a 1 x; b 2 x", "o 1 z", "", rule=By("wait")),
+        "says WAIT",
+    ),
+    (
+        "a call that was never made",
+        scenario("", "a 1 x", "o 1 z", "", router=Chooses(9), rule=By("accept")),
+        "chose call 9",
+    ),
+    (
+        "a call before the first",
+        scenario("", "a 1 x", "o 1 z", "", router=Chooses(-1), rule=By("accept")),
+        "chose call -1",
+    ),
+    (
+        "a call that failed",
+        scenario("", "a 1 x; b 2 !", "o 1 z", "", router=Chooses(1), rule=By("accept"), early_stop=None),
+        "chose call 1",
+    ),
+    (
+        "a call that is still running",
+        scenario("", "a 1 x; b 2 x", "o 1 z", "", router=Chooses(1), rule=By("accept")),
+        "chose call 1",
+    ),
+    (
+        "a call that was cancelled",
+        scenario(
+            "",
+            "a 1 x; b 2 x",
+            "o 1 z",
+            "",
+            router=Chooses(1),
+            rule=By("accept"),
+            deadline=1.5,
+            early_stop=None,
+        ),
+        "chose call 1",
+    ),
+    (
+        "a solution that is no answer",
+        scenario("", "a 1 x; b 2 x", "o 1 z", "", router=Chooses(9), watching=True),
+        "chose call 9",
+    ),
+    (
+        "nothing, from a member of the crowd",
+        scenario("", "a 1 None; b 2 x", "o 1 z", ""),
+        "member 'a' returned NoneType, not an Answer",
+    ),
+    (
+        "nothing, from an oracle",
+        scenario("", "a 1 x; b 1 y", "o 1 None", ""),
+        "member 'o' returned NoneType, not an Answer",
+    ),
+    (
+        "nothing, at the end of a stream",
+        scenario("", "a 1 x; b 1 y", "o 1 ~p 1 None", "", listening=True),
+        "member 'o' returned NoneType, not an Answer",
+    ),
+    (
+        "a text that differs from its tokens",
+        scenario("", "a 1 x; b 1 y", "o 1 ~p 1 q", "", listening=True),
+        "member 'o' streamed a text that differs",
+    ),
+    (
+        "a text that lacks a token",
+        scenario("", "a 1 x; b 1 y", "o 1 ~p 1 ~q 1 p", "", listening=True),
+        "member 'o' streamed a text that differs",
+    ),
+]
+
+
+@pytest.mark.parametrize("driver", RUNNERS)
+@pytest.mark.parametrize(("s", "message"), [pytest.param(s, m, id=name) for name, s, m in BREACHES])
+def test_a_breach_of_the_protocol_is_a_programming_error(driver, s, message):
+    with pytest.raises(ContractError, match=message) as caught:
+        RUNNERS[driver](s)
+    assert isinstance(caught.value, TypeError)
+
+
+@pytest.mark.parametrize("driver", ["tasks", "threads"])
+def test_a_stream_without_an_answer_is_a_programming_error(driver):
+    with pytest.raises(ContractError, match="member 'o' ended its stream without an Answer"):
+        RUNNERS[driver](scenario("", "a 1 x; b 1 y", "o 1 ~p", "", listening=True))
+
+
+# The machine by itself
+
+
+def machine(**fields: Any) -> Deliberation:
+    return scenario("", "a 1 x; b 1 x; c 1 x", "o 1 z", "", **{"rule": MAJORITY, **fields}).machine()
+
+
+def said(text: str = "x") -> Answer:
+    return Answer(text=text)
+
+
+def test_what_comes_after_the_end_is_answered_with_nothing():
+    m = machine()
+    m.start(0.0, Context(deadline=9.0))
+    m.answered(0, said(), 1.0)
+    assert isinstance(m.answered(1, said(), 1.0)[-1], Accept)
+    ended = m.log[:]
+    assert m.answered(2, said(), 2.0) == []
+    assert m.tick(9.0) == []
+    assert m.interrupt("enough", 9.0) == []
+    assert m.interrupt("left", 9.0) == []
+    assert m.log == ended
+
+
+@pytest.mark.parametrize("late", [said(), Failure(kind="Boom")])
+def test_what_a_cancelled_call_still_brings_completes_the_bill_and_nothing_else(late):
+    m = machine(rule=None)
+    m.start(0.0, Context())
+    m.answered(0, said("x"), 1.0)
+    m.answered(1, said("y"), 1.0)
+    before = m.trace
+    event = m.answered if isinstance(late, Answer) else m.failed
+    assert event(2, late, 2.0) == []
+    cancelled = m.trace.calls[2]
+    assert (cancelled.state, cancelled.result, cancelled.ended_at) == ("cancelled", late, 1.0)
+    assert m.trace.judgements == before.judgements
+
+
+def test_a_call_ends_once():
+    m = machine()
+    m.start(0.0, Context())
+    m.answered(0, said(), 1.0)
+    with pytest.raises(ContractError, match=r"call 0 .* has ended already"):
+        m.answered(0, said(), 2.0)
+
+
+def test_only_a_released_call_can_begin():
+    m = machine()
+    m.start(0.0, Context(listening=True))
+    with pytest.raises(ContractError, match="call 0 began without having been released"):
+        m.began(0, 0.5)
+
+
+def test_a_pin_to_nobody_is_named():
+    with pytest.raises(InputError, match=r"pinned must be 'crowd' or one of \['o'\], not 'p'"):
+        machine().start(0.0, Context(pinned="p"))
+
+
+def test_a_trace_of_an_accepted_query_tells_who_was_asked_why_and_what_became_of_it():
+    s = TABLE["speculation: not needed: cancelled"]
+    trace = run_replay(s).trace
+    assert [(c.who, c.role, c.purpose, c.state, c.asked_at, c.ended_at) for c in trace.calls] == [
+        ("a", "crowd", "policy", "done", 0.0, 1.0),
+        ("b", "crowd", "policy", "done", 0.0, 2.0),
+        ("c", "crowd", "policy", "done", 0.0, 3.0),
+        ("o", "oracle", "speculation", "cancelled", 2.0, 3.0),
+    ]
+    assert (trace.end, trace.reason, trace.answered, trace.at, trace.settled) == (
+        "accept",
+        "decided",
+        1,
+        3.0,
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "exploration: on accepting: the oracle is asked for the record",
+        "exploration: an early oracle goes on",
+        "exploration: an early oracle has answered: it need not be asked again",
+    ],
+)
+def test_an_explored_oracle_is_recorded_as_such_with_its_answer(name):
+    oracle = run_replay(TABLE[name]).trace.calls[3]
+    assert (oracle.role, oracle.purpose, oracle.state) == ("oracle", "exploration", "done")
+    assert isinstance(oracle.result, Answer)
+
+
+@pytest.mark.parametrize("driver", RUNNERS)
+def test_a_bug_of_an_exploring_call_is_a_failure_in_its_record(driver):
+    run = RUNNERS[driver](TABLE["exploration: it has a bug, which nobody waits for any more"])
+    assert run.trace.settled
+    assert run.trace.calls[3].result.kind == "ContractError"
+
+
+def test_the_first_token_is_recorded_when_it_goes_out_not_when_it_comes():
+    trace = run_replay(TABLE["speculation: streaming: what came is held until the verdict"]).trace
+    assert trace.began == 3
+    assert trace.calls[3].first_token_at == 4.0
+
+
+def test_a_gather_is_recorded_with_what_it_was_about():
+    trace = run_replay(TABLE["evidence: under fusion: again over the oracle's answer too"]).trace
+    assert [(c.who, c.over, c.result) for c in trace.calls if c.role == "gather"] == [
+        ("kind", (0, 1), 0.9),
+        ("kind", (0, 1, 3), 0.9),
+    ]
+
+
+def test_missing_evidence_is_missing_not_zero():
+    seen = []
+
+    class Looks(Evident):
+        def assess(self, observation):
+            seen.append(dict(observation.evidence))
+            return super().assess(observation)
+
+    run_replay(changed(TABLE["evidence: failing: it is missing"], router=Looks("kind")))
+    assert all(evidence == {} for evidence in seen)
+
+
+@pytest.mark.parametrize("s", LINES)
+def test_ticks_in_between_change_nothing(s):
+    """Level-triggered: what follows from the facts has followed already."""
+    plain, ticked = run_replay(s), run_replay(s, ticking=True)
+    assert [e for e in ticked.log if e[1] != "tick" or e[3]] == [
+        e for e in plain.log if e[1] != "tick" or e[3]
+    ]
