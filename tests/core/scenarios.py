@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from pyramid_core._drive import ReplayConductor, Scripted, ThreadConductor
+from pyramid_core._drive import ReplayConductor, Scripted, ThreadConductor, read
+from pyramid_core._drive.aside import aread
 from pyramid_core._drive.conductor import CALL
 from pyramid_core._drive.pool import THREADS
 from pyramid_core._drive.tasks import TaskConductor
@@ -367,8 +368,8 @@ def thread_cast(s: Scenario, clock: VirtualThreadClock) -> tuple[dict[str, Membe
     return members, {kind: gatherer(kind) for kind in s.evidence}
 
 
-def run_tasks(s: Scenario) -> Run:
-    """On asyncio tasks."""
+def on_tasks(s: Scenario) -> Run:
+    """On asyncio tasks; whatever is raised is the run's error."""
     clock = VirtualTaskClock()
     members, gatherers = task_cast(s, clock)
     run = Run(s.machine(), [], members)
@@ -391,7 +392,7 @@ def run_tasks(s: Scenario) -> Run:
             outcome = await conductor.run(s.context)
             await conductor.finish()
             run.answer = outcome.answer
-        except (PyramidFailed, PyramidAbstained) as error:
+        except Exception as error:
             run.error = error
         finally:
             for caller in callers:
@@ -401,8 +402,8 @@ def run_tasks(s: Scenario) -> Run:
     return run
 
 
-def run_threads(s: Scenario) -> Run:
-    """On threads."""
+def on_threads(s: Scenario) -> Run:
+    """On threads; whatever is raised is the run's error."""
     clock = VirtualThreadClock()
     members, gatherers = thread_cast(s, clock)
     run = Run(s.machine(), [], members)
@@ -427,10 +428,9 @@ def run_threads(s: Scenario) -> Run:
         outcome = conductor.run(s.context)
         conductor.finish()
         run.answer = outcome.answer
-    except (PyramidFailed, PyramidAbstained) as error:
+    except Exception as error:
         run.error = error
-    finally:
-        wake_everybody(clock)
+    wake_everybody(clock)
     return run
 
 
@@ -467,8 +467,8 @@ class Ticking(ReplayConductor):
         super().receive(arrival)
 
 
-def run_replay(s: Scenario, *, start: float = 0.0, ticking: bool = False) -> Run:
-    """From a script."""
+def on_replay(s: Scenario, *, start: float = 0.0, ticking: bool = False) -> Run:
+    """From a script; whatever is raised is the run's error."""
     run = Run(s.machine(), [], {})
 
     def script(command: Ask | Gather) -> list[Scripted]:
@@ -490,12 +490,83 @@ def run_replay(s: Scenario, *, start: float = 0.0, ticking: bool = False) -> Run
     )
     try:
         run.answer = conductor.run(s.context).answer
-    except (PyramidFailed, PyramidAbstained) as error:
+    except Exception as error:
         run.error = error
     return run
 
 
+def raising(run_on: Callable[..., Run]) -> Callable[..., Run]:
+    """A runner that lets bugs out; that there is no answer is no bug."""
+
+    def run(s: Scenario, **options: Any) -> Run:
+        found = run_on(s, **options)
+        if found.error is not None and not isinstance(found.error, PyramidFailed | PyramidAbstained):
+            raise found.error
+        return found
+
+    return run
+
+
+run_tasks, run_threads, run_replay = raising(on_tasks), raising(on_threads), raising(on_replay)
 RUNNERS = {"tasks": run_tasks, "threads": run_threads, "replay": run_replay}
+
+
+# Beside a reader
+
+
+def beside_tasks(s: Scenario, pause: float) -> Run:
+    """As `on_tasks`, beside a reader who pauses after everything that is read; interrupts are left out."""
+    clock = VirtualTaskClock()
+    members, gatherers = task_cast(s, clock)
+    run = Run(s.machine(), [], members)
+
+    async def main() -> None:
+        settled = asyncio.Event()
+        items = aread(
+            lambda reader: TaskConductor(
+                run.machine, members, clock=clock, gatherers=gatherers, reader=reader
+            ),
+            s.context,
+            lambda _: settled.set(),
+            leaving="left",
+        )
+        try:
+            async for item in items:
+                run.read.append((clock.now(), item))
+                await clock.sleep(pause)
+        except (PyramidFailed, PyramidAbstained) as error:
+            run.error = error
+        await settled.wait()
+
+    clock.run(main)
+    return run
+
+
+def beside_threads(s: Scenario, pause: float) -> Run:
+    """As `beside_tasks`, on threads.
+
+    The clock counts one running thread from the start, which is the driver's here; the reader counts where it sleeps.
+    """
+    clock = VirtualThreadClock()
+    members, gatherers = thread_cast(s, clock)
+    run = Run(s.machine(), [], members)
+    items = read(
+        lambda reader: ThreadConductor(run.machine, members, clock=clock, gatherers=gatherers, reader=reader),
+        s.context,
+        lambda _: clock.ended(),
+        leaving="left",
+    )
+    try:
+        for item in items:
+            run.read.append((clock.now(), item))
+            clock.started()
+            clock.sleep(pause)
+            clock.ended()
+    except (PyramidFailed, PyramidAbstained) as error:
+        run.error = error
+    clock.started()
+    wake_everybody(clock)
+    return run
 
 
 # What happened, on one line
