@@ -136,7 +136,6 @@ class LLMConformance:
     def memories(self, engines):
         """For checks with a memory: LlamaIndex leaves its databases to the garbage collector."""
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "There is no current event loop", DeprecationWarning)
             yield
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()
