@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pyramid_core.errors import InputError
-from pyramid_core.text import Reading, field_form, plainly_number, value_form
+from pyramid_core.text import Reading, field_form, value_form
 from pyramid_core.text.normal import literal_form, number_form, text_form
 from pyramid_core.types import Answer, Observation, Query, Reply, ToolCall
 
@@ -312,30 +312,22 @@ def _inferred_from(readings: list[Reading], observation: Observation) -> str:
     options = question.options
     if options and any(reading.choice(options) is not None for reading in readings):
         return "choice"
-    marked = [reading.marks.first for reading in readings]
-    unmarked = [reading for reading, span in zip(readings, marked, strict=True) if span is None]
+    numeric = sum([reading.states_number for reading in readings])
+    if numeric == len(readings) and not question.has_code:
+        return "numeric"
+    unmarked = [reading for reading in readings if reading.marks.first is None]
     if len(unmarked) >= half and sum(reading.has_code for reading in unmarked) >= half:
         return "code"
     if len(readings) - len(unmarked) >= half and question.has_code:
         return "literal"
-    spans = [
-        reading.tail[:200].strip() if span is None else span
-        for reading, span in zip(readings, marked, strict=True)
-    ]
-    opens = [span[:1] in _OPENS_LITERAL for span in spans]
-    if any(opens):
-        if (
-            sum(literal_form(span) is not None for span, open_ in zip(spans, opens, strict=True) if open_)
-            >= half
-        ):
+    opening = [reading for reading in readings if reading.opens_literal]
+    if opening:
+        if sum(literal_form(reading.span) is not None for reading in opening) >= half:
             return "literal"
         if sum(reading.fields is not None for reading in unmarked) >= half:
             return "fields"
-    if sum([plainly_number(span) for span in spans]) >= half:
+    if numeric >= half:
         return "numeric"
     if question.asks_number and sum(reading.number is not None for reading in readings) >= half:
         return "numeric"
     return "exact"
-
-
-_OPENS_LITERAL = frozenset("[({'\"")

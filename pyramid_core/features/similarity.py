@@ -51,26 +51,27 @@ def answer_similarity_spread(view: View) -> float:
 
 def text_ratio(view: View) -> float:
     """Mean normalised Indel similarity of the texts' last `RATIO_CHARS` characters over all pairs, 0 to 1."""
-    return mean(
-        [
-            fuzz.ratio(one.text[-RATIO_CHARS:], other.text[-RATIO_CHARS:]) / 100.0
-            for one, other in combinations(view.written, 2)
-        ]
-    )
+    tails = [reading.text[-RATIO_CHARS:] for reading in view.written]
+    return mean([fuzz.ratio(one, other) for one, other in combinations(tails, 2)]) / 100.0
 
 
 def final_similarity(view: View) -> float:
     """Mean Indel similarity of the final answers' normal forms over all pairs of voters, 1 within a class."""
-    keys = [(found.key or "")[:KEY_CHARS] for found in view.classes for _ in found.calls]
-    return mean(
-        [1.0 if one is other else fuzz.ratio(one, other) / 100.0 for one, other in combinations(keys, 2)]
-    )
+    votes = view.votes
+    if len(votes) < 2:
+        return 1.0 if votes and votes[0] > 1 else NAN
+    keys = [(found.key or "")[:KEY_CHARS] for found in view.classes]
+    alike = sum([count * (count - 1) / 2 for count in votes])
+    for (one, first), (other, second) in combinations(zip(keys, votes, strict=True), 2):
+        alike += first * second * fuzz.ratio(one, other) / 100.0
+    total = sum(votes)
+    return alike / (total * (total - 1) / 2)
 
 
 def question_similarity(view: View) -> float:
     """Mean overlap of the words that an answer opens with and those of the question, 0 to 1."""
     asked = view.question.words
-    return mean(known(overlap(reading.words, asked) for reading in view.written))
+    return mean([overlap(reading.words, asked) for reading in view.written if reading.words or asked])
 
 
 def question_numbers_used(view: View) -> float:
@@ -85,12 +86,12 @@ def question_numbers_used_chosen(view: View) -> float:
 
 def numbers_shared(view: View) -> float:
     """Mean overlap of the numbers in the answers' steps over all pairs, 0 to 1."""
-    return mean(known(overlap(one.numbers, other.numbers) for one, other in combinations(view.written, 2)))
+    return mean(_overlaps([reading.numbers for reading in view.written]))
 
 
 def names_shared(view: View) -> float:
     """Mean overlap of the capitalised words in the answers over all pairs, 0 to 1."""
-    return mean(known(overlap(one.names, other.names) for one, other in combinations(view.written, 2)))
+    return mean(_overlaps([reading.names for reading in view.written]))
 
 
 def equations_wrong(view: View) -> float:
@@ -170,6 +171,11 @@ def class_final_whole(seen: ClassView) -> float:
     key = seen.answer_class.key
     number = _number(seen.view, key) if key else None
     return NAN if number is None else float(number == int(number))
+
+
+def _overlaps(sets: Sequence[frozenset[str]]) -> list[float]:
+    """Overlap of each pair of sets that are not both empty."""
+    return [overlap(one, other) for one, other in combinations(sets, 2) if one or other]
 
 
 def _used(view: View, readings: Sequence[Reading]) -> list[float]:

@@ -117,7 +117,8 @@ class View:
     @lazy
     def overlaps(self) -> list[float]:
         """Overlap of the words of each pair of texts."""
-        return known(overlap(one.words, other.words) for one, other in combinations(self.written, 2))
+        sets = [reading.words for reading in self.written]
+        return [overlap(one, other) for one, other in combinations(sets, 2) if one or other]
 
     @lazy
     def lengths(self) -> list[int]:

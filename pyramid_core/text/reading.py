@@ -9,6 +9,8 @@ from pyramid_core.text import final, words
 from pyramid_core.text.lazy import lazy
 from pyramid_core.text.marks import EXTRACTION_CHARS, Given, Marks, unfinished
 
+_OPENS_LITERAL = frozenset("[({'\"")
+
 
 class Reading:
     """A text and what can be read in it.
@@ -77,6 +79,22 @@ class Reading:
     def has_code(self) -> bool:
         """Whether it has a fenced block that is not JSON, or a line that opens as code does."""
         return final.looks_like_code(self.tail)
+
+    @lazy
+    def span(self) -> str:
+        """What stands for the final answer: the first marked span, else how the text begins."""
+        first = self.marks.first
+        return self.tail[:200].strip() if first is None else first
+
+    @lazy
+    def opens_literal(self) -> bool:
+        """Whether its span opens as a container or a string does."""
+        return self.span[:1] in _OPENS_LITERAL
+
+    @lazy
+    def states_number(self) -> bool:
+        """Whether its span is a number and nothing else but currency, percent and a short unit."""
+        return not self.opens_literal and final.plainly_number(self.span)
 
     @lazy
     def options(self) -> dict[str, str]:
