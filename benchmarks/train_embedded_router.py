@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from collections.abc import Iterator
+import json
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from pyramid_core.types import Query
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "pyramid_core" / "routers" / "shipped" / "embedded"
+REFERENCE = ROOT / "tests" / "core" / "data" / "embedded_router.json"
 RECORDS = ROOT / "build" / "embedded-router"
 
 
@@ -59,9 +60,10 @@ def answered(problem: Problem) -> dict[str, Any]:
 def collect(path: Path, *, seed: int, count: int, but: frozenset[str] = frozenset()) -> frozenset[str]:
     """Write the records of `count` problems, none of which asks a question in `but`; the questions asked.
 
-    A file that is there already is taken as it is, so that training again costs no answers.
+    A file of so many records is taken as it is, so that training again costs no answers; delete it after the models
+    have changed.
     """
-    if not path.is_file():
+    if not path.is_file() or sum(1 for _ in read_records(path)) != count:
         part = path.with_suffix(".part")
         part.unlink(missing_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,7 @@ def collect(path: Path, *, seed: int, count: int, but: frozenset[str] = frozense
     return frozenset(record["query"] for record in read_records(path))
 
 
-def judged(router: LearnedRouter, path: Path) -> dict[str, Iterator[Any] | Any]:
+def judged(router: LearnedRouter, path: Path) -> dict[str, Any]:
     """What the router makes of the records in `path`: arrays over the queries."""
     rows = []
     for record in read_records(path):
@@ -109,6 +111,19 @@ def report(router: LearnedRouter, path: Path, *, size: int = 500) -> None:
         )
 
 
+def write_reference(router: LearnedRouter, path: Path, *, count: int = 4) -> None:
+    """Write a few fresh records with what the router says of them, by which a test sees that it still says so."""
+    kept = []
+    for record, _ in zip(read_records(path), range(count), strict=False):
+        found = router.assess(observation_of(record, crowd=CROWD, oracle=ORACLE))
+        for response in record["responses"]:
+            response.pop("top_logprobs", None)
+        kept.append(
+            {"record": record, "chosen": found.chosen, "p_fail": found.p_fail, "p_after": found.p_after}
+        )
+    REFERENCE.write_text(json.dumps(kept, indent=1) + "\n")
+
+
 def main() -> None:
     """Collect, train, judge, save."""
     parser = argparse.ArgumentParser(
@@ -117,6 +132,9 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=8000, help="to train on")
     parser.add_argument("--fresh", type=int, default=4000, help="to judge on")
     parser.add_argument("--kind", choices=list(KINDS), default="value")
+    parser.add_argument(
+        "--spare", type=float, default=3.0, help="standard errors to spare at operating points"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--records", type=Path, default=RECORDS, help="folder for the records")
     parser.add_argument("--out", type=Path, default=SHIPPED, help="folder for the router")
@@ -130,6 +148,7 @@ def main() -> None:
         crowd=CROWD,
         oracle=ORACLE,
         kind=options.kind,
+        spare=options.spare,
         seed=options.seed,
         data={"file": train.name, "sha256": hashlib.sha256(train.read_bytes()).hexdigest()},
     )
@@ -137,6 +156,8 @@ def main() -> None:
         print(f"{name}: {value}")
     report(router, fresh)
     router.save(options.out)
+    if options.out == SHIPPED:
+        write_reference(router, fresh)
     print(f"saved in {options.out}")
 
 

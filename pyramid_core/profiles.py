@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -115,8 +116,11 @@ class Curve:
         return float(below if math.isinf(above) else (above + below) / 2)
 
 
-def target(*, weak: float, oracle: float, share: float) -> float:
-    """The accuracy that recovers `share` of the gap between the crowd and the oracle."""
+Accuracy = TypeVar("Accuracy", float, Floats)
+
+
+def target(*, weak: Accuracy, oracle: Accuracy, share: float) -> Accuracy:
+    """The accuracy that recovers `share` of the gap between the crowd and the oracle; of each query, or of all."""
     return weak + share * (oracle - weak)
 
 

@@ -53,6 +53,7 @@ def fit(
     any_crowd: bool = False,
     grade: str = "correct",
     growth: Growth | None = None,
+    spare: float = 1.0,
     folds: int = 5,
     seed: int = 0,
     data: Mapping[str, Any] | None = None,
@@ -69,6 +70,7 @@ def fit(
         any_crowd: let the router serve other crowds: no feature names a member, and the card sets no crowd.
         grade: the key of a response that says whether it is right: `correct`, or one of its `grades`.
         growth: how trees are grown; None: by the number of rows.
+        spare: standard errors by which an operating point's target is to be passed on held-out folds.
         folds: how many, by question.
         seed: of folds, partial crowds and trees.
         data: `file` and `sha256` of the records, for the card.
@@ -94,7 +96,7 @@ def fit(
             f"{len(set(examples.keys))} different questions are too few to train on: give {_TOO_FEW} or more"
         )
     setting, examples = _varying(setting, examples)
-    trained = _train(examples, kind=kind, growth=growth, folds=folds, seed=seed)
+    trained = _train(examples, kind=kind, growth=growth, spare=spare, folds=folds, seed=seed)
     card = _card(setting, examples, trained, kind=kind, any_crowd=any_crowd, data=data or {})
     return LearnedRouter.parse({**trained.trees, CARD: card.as_json()}, where="the router just trained")
 
@@ -109,17 +111,20 @@ class _Trained:
     metrics: Mapping[str, Any]
 
 
-def _train(examples: Examples, *, kind: str, growth: Growth | None, folds: int, seed: int) -> _Trained:
+def _train(
+    examples: Examples, *, kind: str, growth: Growth | None, spare: float, folds: int, seed: int
+) -> _Trained:
     growth = growth or Growth.for_rows(len(examples.rows))
     with_after = kind == "value" and both_kinds(examples.oracle_right, least=_TOO_FEW)
     may_select = kind == "value"
     raw = held_out(examples, growth=growth, folds=folds, seed=seed, with_after=with_after)
     select = may_select and selects(examples, raw)
     held = judge(examples, raw, folds=folds, seed=seed, may_select=may_select)
-    metrics = figures(examples, held, folds=folds, seed=seed)
+    metrics = figures(examples, held, folds=folds, seed=seed, spare=spare)
     known = known_queries(examples, held)
-    points = operating_points(held.standing, held.vote, examples.oracle_right, known) if known.any() else {}
-    if points:
+    points: dict[str, OperatingPoint] = {}
+    if known.any():
+        points = operating_points(held.standing, held.vote, examples.oracle_right, known, spare=spare)
         metrics["early_stop"] = risks(examples, held, threshold=points["baseline-match"].threshold)
     metrics["fused"] = bool((examples.view == FUSED).any())
     if may_select:

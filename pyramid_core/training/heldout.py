@@ -183,22 +183,38 @@ def curves(standing: Standing, oracle_right: Floats, among: Flags) -> tuple[Curv
 
 
 def operating_points(
-    standing: Standing, vote: Floats, oracle_right: Floats, among: Flags
+    standing: Standing, vote: Floats, oracle_right: Floats, among: Flags, *, spare: float
 ) -> dict[str, OperatingPoint]:
-    """The thresholds that recover each of `SHARES` of the gap on the queries `among`; see `SHARES`.
+    """The thresholds that recover each of `SHARES` of the gap on the queries `among`, by p_fail and by value.
 
-    A threshold of 1 (a barrier of 1) never escalates: the crowd is already there.
+    The first point of a curve that touches a target does so by luck as much as by merit, and fresh queries fall short
+    of it. So the target must be reached with `spare` standard errors to spare (one: Breiman et al.'s rule, 1984), of
+    the paired difference: at a high rate that is little, and escalating everybody always matches the oracle. A threshold
+    of 1 (a barrier of 1) never escalates: the crowd is already there.
     """
-    weak, oracle = float(vote[among].mean()), float(oracle_right[among].mean())
-    by_fail, by_gain = curves(standing, oracle_right, among)
+    p_after = np.where(np.isnan(standing.p_after), 1.0, standing.p_after)
     found = {}
     for name, share in SHARES.items():
-        wanted = target(weak=weak, oracle=oracle, share=share)
-        threshold, barrier = by_fail.threshold_to(wanted), by_gain.threshold_to(wanted)
+        wanted = target(weak=vote, oracle=oracle_right, share=share)[among]
+        threshold, barrier = (
+            _sure_threshold(
+                score[among], standing.right[among] - wanted, oracle_right[among] - wanted, spare=spare
+            )
+            for score in (standing.p_fail, standing.p_fail + p_after - 1.0)
+        )
         found[name] = OperatingPoint(
             threshold=float(np.clip(threshold, 0.0, 1.0)), barrier=float(np.clip(barrier, -1.0, 1.0))
         )
     return found
+
+
+def _sure_threshold(score: Floats, stands: Floats, after: Floats, *, spare: float) -> float:
+    """The threshold with the smallest rate at which the mean of what is gained is `spare` standard errors above 0."""
+    mean = Curve.of(score=score, stands=stands, after=after)
+    square = Curve.of(score=score, stands=stands**2, after=after**2)
+    error = np.sqrt(np.maximum(square.accuracies - mean.accuracies**2, 0.0) / len(score))
+    reached = np.flatnonzero(mean.accuracies >= spare * error - 1e-12)
+    return mean.threshold(int(reached[0]) if len(reached) else len(mean.scores))
 
 
 def known_queries(examples: Examples, held: HeldOut) -> Flags:
@@ -225,7 +241,7 @@ def risks(examples: Examples, held: HeldOut, *, threshold: float) -> dict[str, f
     }
 
 
-def figures(examples: Examples, held: HeldOut, *, folds: int, seed: int) -> dict[str, Any]:
+def figures(examples: Examples, held: HeldOut, *, folds: int, seed: int, spare: float) -> dict[str, Any]:
     """What the card says of the router, on held-out queries, with 95 % bootstrap intervals over questions."""
     graded = ~np.isnan(held.standing.right)
     p, wrong = held.standing.p_fail[graded], 1.0 - held.standing.right[graded]
@@ -245,11 +261,13 @@ def figures(examples: Examples, held: HeldOut, *, folds: int, seed: int) -> dict
         told[f"{name}_ci"] = _interval(measure, p, wrong, seed=seed)
     known = known_queries(examples, held)
     if known.any():
-        told |= _profile(examples, held, known, folds=folds, seed=seed)
+        told |= _profile(examples, held, known, folds=folds, seed=seed, spare=spare)
     return told
 
 
-def _profile(examples: Examples, held: HeldOut, known: Flags, *, folds: int, seed: int) -> dict[str, Any]:
+def _profile(
+    examples: Examples, held: HeldOut, known: Flags, *, folds: int, seed: int, spare: float
+) -> dict[str, Any]:
     weak, oracle = float(held.vote[known].mean()), float(examples.oracle_right[known].mean())
     by_fail, by_gain = curves(held.standing, examples.oracle_right, known)
     told: dict[str, Any] = {
@@ -267,7 +285,8 @@ def _profile(examples: Examples, held: HeldOut, known: Flags, *, folds: int, see
         others, mine = known & (fold != number), known & (fold == number)
         if not others.any() or not mine.any():
             continue
-        for name, point in operating_points(held.standing, held.vote, examples.oracle_right, others).items():
+        points = operating_points(held.standing, held.vote, examples.oracle_right, others, spare=spare)
+        for name, point in points.items():
             asked = held.standing.p_fail[mine] > point.threshold
             right = np.where(asked, examples.oracle_right[mine], held.standing.right[mine])
             reached.setdefault(name, []).append((asked.astype(float), right))
