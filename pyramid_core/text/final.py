@@ -40,7 +40,7 @@ _CODE_LINE = re.compile(
     r"|#include|function \w|public (?:static|class)|print\(|SELECT )"
 )
 _CONFIDENCE = re.compile(r"[\s.,;(]{0,4}(?<![A-Za-z])(?:[Pp]robability|[Cc]onfidence)\b[^\n]{0,40}+\s*+$")
-_BARE_CONFIDENCE = re.compile(r"\s*+([^\n]{1,400}?)[\s.]*\n\s*+(?:0?\.\d{1,4}|1\.0{1,2}|\d{1,3}%)\s*+$")
+_BARE_CONFIDENCE = re.compile(r"\s*+([^\n]{1,400}?)[ \t.]{0,8}+\n\s*+(?:0?\.\d{1,4}|1\.0{1,2}|\d{1,3}%)\s*+$")
 _WRAPPER = re.compile(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s?\{|[*`_$]++")
 _LETTER_FIRST = re.compile(
     r"""\W{0,4}+ (?: (?:[Oo]ption|[Cc]hoice|[Ll]etter|[Aa]nswer)s?\b[\s:]{0,3}+ )?
@@ -184,11 +184,18 @@ def final_literal(text: str, marks: Marks, *, finished: bool = True) -> str | No
 def final_text(text: str, marks: Marks) -> str | None:
     """The normal form of the answer as free text: the marked span, else the whole text; without a closing confidence."""
     for span in marks:
-        form = text_form(first_sentence(_CONFIDENCE.sub("", span)))
+        form = text_form(first_sentence(_unsure(span)))
         if form:
             return form
     bare = _BARE_CONFIDENCE.match(text)
-    return text_form(bare[1] if bare else _CONFIDENCE.sub("", text).strip()) or None
+    return text_form(bare[1] if bare else _unsure(text).strip()) or None
+
+
+def _unsure(span: str) -> str:
+    """A span without the confidence that closes it."""
+    if "robability" not in span and "onfidence" not in span:
+        return span
+    return _CONFIDENCE.sub("", span)
 
 
 def json_object(text: str) -> dict[str, Any] | None:

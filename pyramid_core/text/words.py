@@ -11,7 +11,7 @@ import re
 FEATURE_CHARS = 4_000
 """Features read this many characters from each end of a text."""
 
-WORD_CHARS = 256
+WORD_CHARS = 200
 """Words are compared over this many characters from the beginning, which is where an answer takes the question up."""
 
 STATED_CHARS = 200
