@@ -93,7 +93,7 @@ def _show_walk(console: Console, walk: Walk) -> None:
     if walk.record["escalated"]:
         answers |= {walk.trace.oracles[0]: walk.oracle}
     for name, said in answers.items():
-        words = readable(said.text, limit=120) if isinstance(said, Answer) else str(said)
+        words = readable(said.text, limit=240) if isinstance(said, Answer) else str(said)
         grid.add_row(f"  {name}", words.strip(), _mark(right=walk.right(said)))
     console.print(grid)
     judged = routing_judgement(walk.trace)
