@@ -1,8 +1,9 @@
 """The main job: questions go through the pyramid of embedded models, and what came of it stands beside the rest.
 
-What is compared, over the same questions: each member alone, the crowd's vote, the oracle on everything, the pyramid,
-and a router that escalates as many questions chosen at random. An answer is right if its final number is the
-problem's. Costs are those of the calls that each way needs, at the models' notional prices.
+What is compared, over the same questions: each member alone, the crowd's vote, the crowd's answer that the router would
+let stand, the oracle on everything, the pyramid, and the pyramid if it escalated as many questions chosen at random. An
+answer is right if its final number is the problem's. Costs are those of the calls that each way needs, at the models'
+notional prices.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pyramid_core.embedded import embedded_crowd, embedded_oracle
 from pyramid_core.embedded.problems import Problem
 from pyramid_core.evaluation.bootstrap import Estimate, mean_with_interval, random_escalation
 from pyramid_core.pyramid import Pyramid
-from pyramid_core.records import routing_record
+from pyramid_core.records import routing_judgement, routing_record
 from pyramid_core.routers import AgreementRouter
 from pyramid_core.text import Reading, number_form
 from pyramid_core.types import UNKNOWN_COST, Answer, Cost, Observation, Policy, Query, Reply, Reported, Trace
@@ -31,6 +32,7 @@ class Walk:
         record: the routing record of that trace.
         members: what each member of the crowd said, by name.
         vote: the crowd's answer by plurality; None where it has none.
+        stands: the crowd's answer that would stand without the oracle, by the router; None where it has none.
         oracle: what the oracle says, whether or not the pyramid asked it.
     """
 
@@ -39,6 +41,7 @@ class Walk:
     record: Mapping[str, Any]
     members: Mapping[str, Reported]
     vote: Answer | None
+    stands: Answer | None
     oracle: Reported
 
     @property
@@ -55,8 +58,9 @@ class Walk:
 class Figures:
     """What came of a number of walks, by who or what is asked.
 
-    The ways are the members by name, "vote" (the crowd's plurality), "oracle" (on everything), "pyramid", and
-    "random": as many escalated at random, the crowd's vote standing for the others.
+    The ways are the members by name, "vote" (the crowd's plurality), "chosen" (the crowd's answer that the router lets
+    stand), "oracle" (on everything), "pyramid", and "random": as many escalated at random, the router's choice standing
+    for the others, so that it differs from the pyramid in nothing but whom it escalates.
 
     Attributes:
         n: how many problems.
@@ -114,9 +118,11 @@ def embedded_pyramid(router: str) -> Pyramid:
 def walk(pyramid: Pyramid, problem: Problem, *, then: Callable[[], None] = lambda: None) -> Walk:
     """Ask the pyramid, and outside of it the oracle where the pyramid did not; call `then` at the end."""
     trace = pyramid.ask(problem.question).trace
+    results = {call.call: call.result for call in trace.calls}
     replies = {call.who: call.result for call in trace.calls if call.result is not None}
-    chosen = AgreementRouter().assess(observed(trace)).chosen
-    vote = next((call.result for call in trace.calls if call.call == chosen), None)
+    judged = routing_judgement(trace)
+    by_votes = AgreementRouter().assess(observed(trace)).chosen
+    by_router = judged.assessment.chosen if judged else by_votes
     name = pyramid.oracles[0]
     if name not in replies:
         replies[name] = pyramid.members[name].ask(Query(text=problem.question))
@@ -126,7 +132,8 @@ def walk(pyramid: Pyramid, problem: Problem, *, then: Callable[[], None] = lambd
         trace=trace,
         record=routing_record(trace),
         members={member: replies[member] for member in pyramid.crowd},
-        vote=vote if isinstance(vote, Answer) else None,
+        vote=_answer(results, by_votes),
+        stands=_answer(results, by_router),
         oracle=replies[name],
     )
 
@@ -138,6 +145,7 @@ def figures(walks: Sequence[Walk], *, seed: int) -> Figures:
     said: dict[str, list[Reported | None]] = {name: [w.members[name] for w in walks] for name in names}
     said |= {
         "vote": [w.vote for w in walks],
+        "chosen": [w.stands for w in walks],
         "oracle": [w.oracle for w in walks],
         "pyramid": [w.answer for w in walks],
     }
@@ -148,10 +156,10 @@ def figures(walks: Sequence[Walk], *, seed: int) -> Figures:
     escalated = sum(bool(w.record["escalated"]) for w in walks)
     accuracies = {way: mean_with_interval(values, seed=seed) for way, values in right.items()}
     accuracies["random"] = random_escalation(
-        crowd=right["vote"], oracle=right["oracle"], escalated=escalated, seed=seed
+        crowd=right["chosen"], oracle=right["oracle"], escalated=escalated, seed=seed
     )
     costs = {way: _bill(said[way]) for way in (*names, "oracle")}
-    costs["vote"] = sum((costs[name] for name in names), start=Cost())
+    costs["vote"] = costs["chosen"] = sum((costs[name] for name in names), start=Cost())
     costs["pyramid"] = _bill([call.result for w in walks for call in w.trace.calls if call.role != "gather"])
     costs["random"] = costs["vote"] + _share(costs["oracle"], escalated / n)
     return Figures(n=n, members=names, accuracies=accuracies, costs=costs, escalation_rate=escalated / n)
@@ -174,6 +182,11 @@ def observed(trace: Trace) -> Observation:
 def number_of(answer: Answer) -> str | None:
     """The final number of an answer, in normal form; None where it gives none."""
     return Reading(answer.text, cut=answer.finish_reason == "length", extracted=answer.extracted).number
+
+
+def _answer(results: Mapping[int, object], call: int | None) -> Answer | None:
+    found = None if call is None else results.get(call)
+    return found if isinstance(found, Answer) else None
 
 
 def _bill(results: Sequence[object]) -> Cost:

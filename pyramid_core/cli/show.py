@@ -71,10 +71,13 @@ def _handful(walks: Sequence[Walk]) -> Iterator[tuple[str, Walk]]:
     shown: list[Walk] = []
     sorts: tuple[tuple[str, Callable[[Walk], bool]], ...] = (
         ("Accepted: the crowd's answer stands", lambda w: not w.record["escalated"] and w.right(w.answer)),
-        ("Escalated: the crowd's vote was wrong", lambda w: w.record["escalated"] and not w.right(w.vote)),
         (
-            "Escalated although the crowd's vote was right",
-            lambda w: w.record["escalated"] and w.right(w.vote),
+            "Escalated: the crowd's answer was wrong",
+            lambda w: w.record["escalated"] and not w.right(w.stands),
+        ),
+        (
+            "Escalated although the crowd's answer was right",
+            lambda w: w.record["escalated"] and w.right(w.stands),
         ),
         ("Accepted, but wrong", lambda w: not w.record["escalated"] and not w.right(w.answer)),
         ("Escalated, and the oracle was wrong", lambda w: w.record["escalated"] and not w.right(w.oracle)),
@@ -128,6 +131,7 @@ def _summary(found: Figures) -> Table:
     names = {name: f"{name} (best single)" if name == best else name for name in found.members}
     names |= {
         "vote": "crowd, by vote",
+        "chosen": "crowd, router's choice",
         "random": "as many at random",
         "oracle": "oracle, everything",
         "pyramid": "pyramid",
