@@ -53,7 +53,7 @@ def fit(
     any_crowd: bool = False,
     grade: str = "correct",
     growth: Growth | None = None,
-    spare: float = 1.0,
+    spare: float = 0.0,
     folds: int = 5,
     seed: int = 0,
     data: Mapping[str, Any] | None = None,
@@ -70,7 +70,7 @@ def fit(
         any_crowd: let the router serve other crowds: no feature names a member, and the card sets no crowd.
         grade: the key of a response that says whether it is right: `correct`, or one of its `grades`.
         growth: how trees are grown; None: by the number of rows.
-        spare: standard errors by which an operating point's target is to be passed on held-out folds.
+        spare: standard errors by which an operating point must pass its target on held-out folds; 0: it touches it.
         folds: how many, by question.
         seed: of folds, partial crowds and trees.
         data: `file` and `sha256` of the records, for the card.

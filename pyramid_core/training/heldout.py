@@ -187,10 +187,10 @@ def operating_points(
 ) -> dict[str, OperatingPoint]:
     """The thresholds that recover each of `SHARES` of the gap on the queries `among`, by p_fail and by value.
 
-    The first point of a curve that touches a target does so by luck as much as by merit, and fresh queries fall short
-    of it. So the target must be reached with `spare` standard errors to spare (one: Breiman et al.'s rule, 1984), of
-    the paired difference: at a high rate that is little, and escalating everybody always matches the oracle. A threshold
-    of 1 (a barrier of 1) never escalates: the crowd is already there.
+    The first point of a curve that touches a target does so by luck as much as by merit, so that fresh queries fall
+    a little short of it. With `spare` the target must be passed by so many standard errors of the paired difference
+    (after Breiman et al.'s one-standard-error rule, 1984); at a high rate that is little, and escalating everybody
+    always matches the oracle. A threshold of 1 (a barrier of 1) never escalates: the crowd is already there.
     """
     p_after = np.where(np.isnan(standing.p_after), 1.0, standing.p_after)
     found = {}
@@ -290,6 +290,11 @@ def _profile(
             asked = held.standing.p_fail[mine] > point.threshold
             right = np.where(asked, examples.oracle_right[mine], held.standing.right[mine])
             reached.setdefault(name, []).append((asked.astype(float), right))
+    fused = stand(examples, held.scores, view=FUSED, select=True)
+    heard = known & (fused.row >= 0)
+    if heard.any():
+        told["fused_accuracy"] = _rounded(np.nanmean(fused.right[heard]))
+    told["spare"] = spare
     told["operating_points"] = {
         name: {
             "rate": _rounded(np.concatenate([asked for asked, _ in parts]).mean()),

@@ -15,7 +15,7 @@ def record(number: int, *, seed: int = 0) -> dict[str, Any]:
     truth, ease = draw.randrange(100, 999), draw.random()
     responses = []
     for model in (*CROWD, ORACLE):
-        skill = 0.96 if model == ORACLE else 0.25 + 0.7 * ease
+        skill = 0.9 if model == ORACLE else 0.25 + 0.7 * ease
         right = draw.random() < skill
         value = truth if right else draw.randrange(100, 999)
         sure = 0.05 + (0.15 if right else 0.6) * draw.random()
