@@ -24,7 +24,6 @@ from llamaindex_pyramid.events import active_span, inside, routing_records, tell
 from llamaindex_pyramid.rules import NAME, rule_of
 from pyramid_core.errors import InputError
 from pyramid_core.pyramid import Pyramid
-from pyramid_core.records import routing_record
 from pyramid_core.types import Answer, Outcome, Query
 
 RECORD = "pyramid"
@@ -190,7 +189,5 @@ def _answer(response: Any) -> Answer:
 
 def _response(outcome: Outcome, span: str | None) -> RESPONSE_TYPE:
     """The engine's own response, sources and all, with the record added to its metadata."""
-    tell(outcome.trace, model=NAME, span=span)
-    response: RESPONSE_TYPE = outcome.answer.raw
-    response.metadata = {**(response.metadata or {}), RECORD: routing_record(outcome.trace)}
-    return response
+    record = tell(outcome.trace, model=NAME, span=span)
+    return _with(outcome.answer.raw, record)

@@ -49,14 +49,15 @@ class PyramidRoutingEvent(BaseEvent):
         return "PyramidRoutingEvent"
 
 
-def tell(trace: Trace, *, model: str, span: str | None) -> None:
-    """Send the event of a query that has ended."""
+def tell(trace: Trace, *, model: str, span: str | None) -> dict[str, Any]:
+    """Send the event of a query that has ended; returns its routing record."""
     record = routing_record(trace)
     collecting = _RECORDS.get()
     if collecting is not None:
         collecting.append(record)
     told = {name: record[name] for name in ("verdict", "escalated", "answered_by", "p_fail")}
     _dispatcher.event(PyramidRoutingEvent(model=model, span_id=span, record=record, **told))
+    return record
 
 
 @contextmanager

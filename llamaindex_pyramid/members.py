@@ -41,6 +41,8 @@ class SyncLLMMember:
         self.llm = llm
         self.name = name
         self.price = price
+        self.window = llm.metadata.context_window
+        self._reads_calls = hasattr(llm, "get_tool_calls_from_response")
 
     def ask(self, query: Query) -> Answer:
         """Ask the LLM on the calling thread."""
@@ -63,9 +65,9 @@ class SyncLLMMember:
 
     def tool_calls(self, response: ChatResponse) -> list[ToolSelection]:
         """The calls that this LLM's response asks for, as the LLM itself reads them."""
-        read = getattr(self.llm, "get_tool_calls_from_response", None)
-        if read is None or not asks_for_tools(response):
+        if not self._reads_calls or not asks_for_tools(response):
             return []
+        read = self.llm.get_tool_calls_from_response  # type: ignore[attr-defined]
         try:
             return list(read(response, error_on_no_tool_call=False))
         except NotImplementedError:
@@ -78,10 +80,9 @@ class SyncLLMMember:
             PromptTooLongError: it does not fit.
         """
         call = call_of(query)
-        window = self.llm.metadata.context_window
-        if 0 < window < call.bytes_at_most and window < call.tokens_about:
+        if 0 < self.window < call.bytes_at_most and self.window < call.tokens_about:
             raise PromptTooLongError(
-                f"the prompt has about {call.tokens_about} tokens, and {self.name} takes {window}"
+                f"the prompt has about {call.tokens_about} tokens, and {self.name} takes {self.window}"
             )
         return call
 

@@ -7,7 +7,7 @@ a stream all of this rides on the last chunk alone, so that nothing is counted t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -18,7 +18,6 @@ from llama_index.core.base.llms.types import (
 )
 
 from llamaindex_pyramid.replies import INPUT_COUNTS, OUTPUT_COUNTS, Reply
-from pyramid_core.records import routing_record
 from pyramid_core.types import Answer, Outcome, Token, Trace
 
 RECORD = "pyramid"
@@ -38,7 +37,7 @@ class Chat:
         self._model = model
         self._said = ""
 
-    def whole(self, outcome: Outcome, *, delta: str | None = None) -> ChatResponse:
+    def whole(self, outcome: Outcome, record: dict[str, Any], *, delta: str | None = None) -> ChatResponse:
         """The response with the record: the member's own message, untouched but for text that its chunks differ in."""
         answer, reply = outcome.answer, outcome.answer.raw
         message = reply.message if isinstance(reply, ChatResponse) else _spoken(answer.text)
@@ -53,23 +52,19 @@ class Chat:
                 }
             ),
             delta=delta,
-            **_beside(reply, outcome.trace, self._model),
+            **_beside(reply, outcome.trace, record, self._model),
         )
 
-    def chunks(self, item: Token | Outcome) -> Iterator[ChatResponse]:
-        """The chunks for what the core has handed out."""
-        if isinstance(item, Outcome):
-            yield self.whole(item, delta="")
-            return
-        self._said += item.text
-        raw = item.raw
+    def chunk(self, token: Token) -> ChatResponse:
+        """The chunk for a token."""
+        self._said += token.text
+        raw = token.raw
         if isinstance(raw, ChatResponse):
             kwargs = _without_counts(raw.additional_kwargs)
-            yield ChatResponse(
-                message=raw.message, delta=item.text, logprobs=raw.logprobs, additional_kwargs=kwargs
+            return ChatResponse(
+                message=raw.message, delta=token.text, logprobs=raw.logprobs, additional_kwargs=kwargs
             )
-        else:
-            yield ChatResponse(message=_spoken(self._said), delta=item.text)
+        return ChatResponse(message=_spoken(self._said), delta=token.text)
 
 
 class Completion:
@@ -83,21 +78,20 @@ class Completion:
         self._model = model
         self._said = ""
 
-    def whole(self, outcome: Outcome, *, delta: str | None = None) -> CompletionResponse:
+    def whole(
+        self, outcome: Outcome, record: dict[str, Any], *, delta: str | None = None
+    ) -> CompletionResponse:
         """The response with the record."""
-        beside = _beside(outcome.answer.raw, outcome.trace, self._model)
+        beside = _beside(outcome.answer.raw, outcome.trace, record, self._model)
         return CompletionResponse(text=outcome.answer.text, delta=delta, **beside)
 
-    def chunks(self, item: Token | Outcome) -> Iterator[CompletionResponse]:
-        """The chunks for what the core has handed out."""
-        if isinstance(item, Outcome):
-            yield self.whole(item, delta="")
-            return
-        self._said += item.text
-        raw = item.raw
-        yield CompletionResponse(
+    def chunk(self, token: Token) -> CompletionResponse:
+        """The chunk for a token."""
+        self._said += token.text
+        raw = token.raw
+        return CompletionResponse(
             text=self._said,
-            delta=item.text,
+            delta=token.text,
             logprobs=raw.logprobs if isinstance(raw, CompletionResponse) else None,
             additional_kwargs=_without_counts(raw.additional_kwargs)
             if isinstance(raw, CompletionResponse)
@@ -121,11 +115,10 @@ def usage_total(trace: Trace) -> dict[str, int] | None:
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
 
-def _beside(reply: Reply | Any, trace: Trace, model: str) -> dict[str, Any]:
+def _beside(reply: Reply | Any, trace: Trace, record: dict[str, Any], model: str) -> dict[str, Any]:
     """What both kinds of response have beside the text."""
     told = isinstance(reply, (ChatResponse, CompletionResponse))
     usage = usage_total(trace)
-    record = routing_record(trace)
     return {
         "raw": {"model": model, **({} if usage is None else {"usage": usage}), RECORD: record},
         "logprobs": reply.logprobs if told else None,

@@ -96,7 +96,10 @@ def metadata_of(members: Sequence[SyncLLMMember], *, model: str, max_tokens: int
         context_window=window,
         num_output=-1 if all(n == -1 for n in outputs) else window - room,
         is_chat_model=all(each.is_chat_model for each in known),
-        is_function_calling_model=all(calls_functions(member.llm) for member in members),
+        is_function_calling_model=all(
+            each.is_function_calling_model and isinstance(member.llm, FunctionCallingLLM)
+            for each, member in zip(known, members, strict=True)
+        ),
         model_name=model,
     )
 

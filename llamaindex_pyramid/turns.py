@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractContextManager, aclosing, closing
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from llamaindex_pyramid.events import active_span, inside, tell, told
 from llamaindex_pyramid.responses import Shape
 from pyramid_core.pyramid import Pyramid
-from pyramid_core.types import Outcome, Query
+from pyramid_core.types import Outcome, Query, Token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class Turn:
                     item = next(items, None)
                 if item is None:
                     return
-                yield from self._of(item)
+                yield self._of(item)
 
     async def _achunks(self, items: Any) -> AsyncIterator[Any]:
         async with aclosing(items):
@@ -70,17 +70,16 @@ class Turn:
                         item = await anext(items, None)
                     if item is None:
                         return
-                    for chunk in self._of(item):
-                        yield chunk
+                    yield self._of(item)
 
-    def _of(self, item: Any) -> Iterator[Any]:
-        if isinstance(item, Outcome):
-            tell(item.trace, model=self.model, span=self.span)
-        return cast("Iterator[Any]", self.shape.chunks(item))
+    def _of(self, item: Token | Outcome) -> Any:
+        """The chunk for what the core has handed out."""
+        if isinstance(item, Token):
+            return self.shape.chunk(item)
+        return self.shape.whole(item, tell(item.trace, model=self.model, span=self.span), delta="")
 
     def _whole(self, outcome: Outcome) -> Any:
-        tell(outcome.trace, model=self.model, span=self.span)
-        return self.shape.whole(outcome)
+        return self.shape.whole(outcome, tell(outcome.trace, model=self.model, span=self.span))
 
     def _told(self) -> AbstractContextManager[None]:
         return told(model=self.model, span=self.span)
