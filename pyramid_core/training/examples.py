@@ -1,5 +1,8 @@
 """From a record to rows: pure functions, so that they run in a loop or in many processes alike.
 
+Traces of a running pyramid are biased: only where it escalated, or was told to explore, is the oracle's answer known.
+Of such traces the explored ones alone, a random share, say how good the oracle is.
+
 One query gives several *views*, each with a row for the query or for each class: the complete crowd; a partial crowd,
 because a router is asked about those too; and, at class level, the crowd with the oracle's answer among the classes.
 """
@@ -89,10 +92,11 @@ def examples_of(records: Iterable[Mapping[str, Any] | Trace], setting: Setting) 
     """The rows of all records that have an answer of the crowd; records are not kept.
 
     Raises:
-        InputError: no record has one, or none has a grade.
+        InputError: no record has one, or none has a grade, or all of the oracle's answers came from the policy.
         TraceError: a record is malformed.
     """
     rows: list[Row] = []
+    drawn: list[bool | None] = []
     keys: list[str] = []
     oracle_right: list[float] = []
     singles: list[list[float]] = []
@@ -105,6 +109,7 @@ def examples_of(records: Iterable[Mapping[str, Any] | Trace], setting: Setting) 
         responses = responses_of(told)
         keys.append(question_key(query_of(told).text))
         oracle_right.append(grade_of(responses.get(setting.oracle or ""), setting.grade))
+        drawn.append(explored(told))
         singles.append([grade_of(responses.get(name), setting.grade) for name in setting.crowd])
     if not rows:
         raise InputError(
@@ -124,7 +129,7 @@ def examples_of(records: Iterable[Mapping[str, Any] | Trace], setting: Setting) 
         members=np.asarray(members, dtype=np.int64),
         calls=np.asarray(calls, dtype=np.int64),
         keys=tuple(keys),
-        oracle_right=np.asarray(oracle_right, dtype=float),
+        oracle_right=_unbiased(np.asarray(oracle_right, dtype=float), drawn),
         singles=np.asarray(singles, dtype=float),
     )
 
@@ -199,6 +204,30 @@ def grade_of(response: Mapping[str, Any] | None, grade: str) -> float:
         return 0.0
     found = response.get(grade, (response.get("grades") or {}).get(grade))
     return math.nan if found is None else float(bool(found))
+
+
+def explored(record: Mapping[str, Any]) -> bool | None:
+    """Whether the draw of a trace was to ask the oracle regardless; None for a record that no pyramid made."""
+    told = record.get("deliberation")
+    return None if told is None else bool((told.get("context") or {}).get("explore"))
+
+
+def _unbiased(oracle_right: npt.NDArray[np.float64], drawn: Sequence[bool | None]) -> npt.NDArray[np.float64]:
+    """The oracle's grades without those of traces that have its answer only because of a verdict.
+
+    Where every trace has its answer nothing was selected, and all count.
+    """
+    traced = np.array([draw is not None for draw in drawn])
+    known = ~np.isnan(oracle_right)
+    if not (traced & ~known).any() or not (traced & known).any():
+        return oracle_right
+    random = np.array([bool(draw) for draw in drawn])
+    if not (known & (random | ~traced)).any():
+        raise InputError(
+            "the oracle's answers in these traces all came from escalating, so they say nothing of the queries that "
+            "the crowd answered: let the pyramid explore (explore=0.1, say), or collect answers of all members"
+        )
+    return np.where(traced & ~random, np.nan, oracle_right)
 
 
 def _answered(response: Mapping[str, Any] | None) -> bool:

@@ -139,6 +139,36 @@ class TestExamples:
         assert taken == list(range(30))
 
 
+def traced(count: int, *, escalated: int, explored: int) -> list[dict[str, Any]]:
+    """Records as a pyramid writes them: the first were escalated, the next accepted but explored, the rest accepted."""
+    made = records(count)
+    for number, record in enumerate(made):
+        drawn = escalated <= number < escalated + explored
+        record["deliberation"] = {"context": {"explore": drawn}}
+        if number >= escalated + explored:
+            record["responses"].pop()
+    return made
+
+
+class TestBias:
+    def test_oracles_that_were_asked_by_verdict_alone_are_refused(self) -> None:
+        with pytest.raises(InputError, match="explore="):
+            examples_of(traced(20, escalated=8, explored=0), setting())
+
+    def test_of_a_running_pyramid_only_explored_queries_grade_the_oracle(self) -> None:
+        right = examples_of(traced(20, escalated=8, explored=4), setting()).oracle_right
+        assert np.flatnonzero(~np.isnan(right)).tolist() == [8, 9, 10, 11]
+
+    def test_where_every_trace_has_the_oracles_answer_all_count(self) -> None:
+        right = examples_of(traced(20, escalated=20, explored=0), setting()).oracle_right
+        assert not np.isnan(right).any()
+
+    def test_recorded_answers_count_beside_traces(self) -> None:
+        mixed = [*traced(20, escalated=8, explored=0), *records(5, seed=3)]
+        right = examples_of(mixed, setting()).oracle_right
+        assert np.flatnonzero(~np.isnan(right)).tolist() == [20, 21, 22, 23, 24]
+
+
 class TestHeldOut:
     def test_no_prediction_comes_from_trees_that_saw_the_question(self) -> None:
         # Twins of one question, labelled alike at random: trees that had seen one would know the other.
