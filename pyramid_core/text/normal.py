@@ -29,7 +29,7 @@ _FRACTION = re.compile(
 )
 _MIXED = re.compile(r"(?<![\w./-])(\d{1,15}+)\s(\d{1,15}+)/(\d{1,15}+)(?![\w/])")
 _ESCAPE = re.compile(
-    r"\\(?:([\\'\"abfnrtv\n]|[0-3]?[0-7]{1,2}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U000[0-9a-fA-F]{5})|)",
+    r"\\(?:([\\'\"abfnrtv\n]|[0-3][0-7]{0,2}|[4-7][0-7]?(?![0-7])|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U000[0-9a-fA-F]{5})|)",
     re.DOTALL,
 )
 _LITERAL = re.compile(
@@ -102,7 +102,10 @@ def first_number(span: str) -> str | None:
     found_number = NUMBER.search(span)
     if found_number:
         return number_form(found_number[0])
-    return next((_DIGITS[word] for word in span[:60].lower().split()[:4] if word in _DIGITS), None)
+    return next(
+        (_DIGITS[word] for word in span[:60].lower().translate(_PUNCTUATION).split()[:4] if word in _DIGITS),
+        None,
+    )
 
 
 def literal_form(span: str) -> str | None:

@@ -94,7 +94,9 @@ def words_of(text: str) -> frozenset[str]:
 def numbers_of(text: str) -> frozenset[str]:
     """The different numbers in `text`, without signs, thousands separators and trailing zeros."""
     tokens = set(text.encode("ascii", "replace").translate(_DIGITS_ONLY, b",").decode("ascii").split())
-    return frozenset([_plain(token) if "." in token else token for token in tokens])
+    numbers = {_plain(token) if "." in token else token for token in tokens}
+    numbers.discard("")
+    return frozenset(numbers)
 
 
 def _plain(token: str) -> str:
@@ -131,7 +133,7 @@ def equations_of(text: str) -> tuple[int, int]:
     return count, wrong
 
 
-_BINDS = frozenset("+-*/x×÷−^()[].,%0123456789=")
+_BINDS = frozenset("+-*/x×÷−^()[]%0123456789=")
 
 
 def _evaluate(chain: str) -> float:
