@@ -322,10 +322,10 @@ def _inferred_from(readings: list[Reading], observation: Observation) -> str:
         return "literal"
     opening = [reading for reading in readings if reading.opens_literal]
     if opening:
-        if sum(literal_form(reading.span) is not None for reading in opening) >= half:
-            return "literal"
         if sum(reading.fields is not None for reading in unmarked) >= half:
             return "fields"
+        if sum(literal_form(reading.span) is not None for reading in opening) >= half:
+            return "literal"
     if numeric >= half:
         return "numeric"
     if question.asks_number and sum(reading.number is not None for reading in readings) >= half:
