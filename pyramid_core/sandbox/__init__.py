@@ -9,20 +9,25 @@ that no program can read, patch or print what it is expected to return. `docs/sa
 what does not; every result says which protections were in place.
 """
 
-from pyramid_core.sandbox.programs import program_of
-from pyramid_core.sandbox.sandbox import PROTECTIONS, Call, Limits, Result, Sandbox
+from pyramid_core.sandbox.comparing import FUNCTION_NAMES
+from pyramid_core.sandbox.programs import defines, program_of, with_imports
+from pyramid_core.sandbox.sandbox import PROTECTIONS, Call, Job, Limits, Result, Sandbox
 from pyramid_core.sandbox.splitting import Check, Tests, split
 from pyramid_core.sandbox.values import Opaque
 
 __all__ = [
+    "FUNCTION_NAMES",
     "PROTECTIONS",
     "Call",
     "Check",
+    "Job",
     "Limits",
     "Opaque",
     "Result",
     "Sandbox",
     "Tests",
+    "defines",
     "program_of",
     "split",
+    "with_imports",
 ]

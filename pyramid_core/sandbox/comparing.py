@@ -43,6 +43,8 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         *(max, min, range, reversed, round, set, sorted, str, sum, tuple, type, zip),
     )
 }
+FUNCTION_NAMES = tuple(sorted(FUNCTIONS))
+"""Names that stand for Python's own function, unless a program defines them."""
 MATH: Mapping[str, Any] = {
     name: getattr(math, name)
     for name in "ceil cos e exp fabs floor fsum inf isclose isfinite isinf isnan log nan pi sin sqrt tan".split()

@@ -143,3 +143,54 @@ def _continued(question: str, text: str, name: str) -> str | None:
         return None
     whole = head[opening.start() :].rstrip("\n ") + "\n" + text.lstrip("\n")
     return whole if parses(whole) else None
+
+
+_MODULES = frozenset(
+    "bisect collections copy datetime decimal fractions functools heapq itertools json math operator os random re"
+    " statistics string sys time typing".split()
+)
+_FROM = {
+    name: module
+    for module, names in {
+        "typing": "Any Callable Dict Generator Iterable Iterator List Optional Sequence Set Tuple Union",
+        "collections": "Counter OrderedDict defaultdict deque namedtuple",
+        "dataclasses": "dataclass field",
+        "functools": "cache cmp_to_key lru_cache partial reduce",
+        "heapq": "heapify heappop heappush nlargest nsmallest",
+        "itertools": "accumulate chain combinations groupby permutations product zip_longest",
+        "math": "ceil comb factorial floor gcd inf isqrt log pi sqrt",
+        "bisect": "bisect_left bisect_right",
+    }.items()
+    for name in names.split()
+}
+
+
+def with_imports(program: str) -> str:
+    """The program with the usual imports in front of it, for the names that it uses and defines nowhere.
+
+    Models leave out what the surroundings of a function are taken to have imported.
+    """
+    try:
+        tree = ast.parse(_ESCAPED.sub("__", program))
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return program
+    used: set[str] = set()
+    defined: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Load()):
+                used.add(name)
+            case ast.Name(id=name):
+                defined.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                defined.add(name)
+            case ast.arg(arg=name):
+                defined.add(name)
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                defined |= {(alias.asname or alias.name).partition(".")[0] for alias in names}
+    missing = sorted(used - defined)
+    lines = [f"import {name}" for name in missing if name in _MODULES]
+    lines += [f"from {_FROM[name]} import {name}" for name in missing if name in _FROM]
+    if not lines or "*" in defined or "__future__" in defined or "from __future__" in program:
+        return program
+    return "\n".join([*lines, program])

@@ -127,9 +127,17 @@ class Result:
     protections: frozenset[str] = field(default=frozenset(), repr=False)
 
 
-Job = tuple[str, Sequence[Call]]
 Stop = Callable[[int, Result], bool]
 """(the call's place, its result) -> whether the calls after it are not wanted any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A program, its calls, and when to stop: what `Sandbox.run` takes."""
+
+    program: str
+    calls: Sequence[Call]
+    stop: Stop | None = None
 
 
 class Sandbox:
@@ -206,8 +214,8 @@ class Sandbox:
             lost += 1
         return results
 
-    def run_many(self, jobs: Iterable[Job], *, stop: Stop | None = None) -> Iterator[list[Result]]:
-        """As `run` for every (program, calls), in order, `workers` at once; jobs are taken as they are needed.
+    def run_many(self, jobs: Iterable[Job]) -> Iterator[list[Result]]:
+        """As `run` for every job, in order, `workers` at once; jobs are taken as they are needed.
 
         Raises:
             SandboxError: as `run`.
@@ -216,7 +224,10 @@ class Sandbox:
         with ThreadPoolExecutor(self.workers, thread_name_prefix="sandbox") as pool:
 
             def begun(count: int) -> list[Any]:
-                return [pool.submit(self.run, *job, stop=stop) for job in islice(todo, count)]
+                return [
+                    pool.submit(self.run, job.program, job.calls, stop=job.stop)
+                    for job in islice(todo, count)
+                ]
 
             waiting = begun(4 * self.workers)
             try:

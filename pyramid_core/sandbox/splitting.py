@@ -12,15 +12,15 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
 from pyramid_core.sandbox.comparing import FUNCTIONS, evaluated
+from pyramid_core.sandbox.opening import opened
 from pyramid_core.sandbox.programs import parsed
 from pyramid_core.sandbox.sandbox import Call, Result
-
-_MOST_ROWS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +77,12 @@ class Tests:
         )
 
 
-def split(source: str) -> Tests | None:
+def split(source: str, *, own: Collection[str] = ()) -> Tests | None:
     """The calls and the checks of a test: asserts, with whatever they need before them.
+
+    Args:
+        source: the test.
+        own: the names that the program defines, where Python has a function of that name (`sum`).
 
     Returns:
         None where `source` is not Python or asserts nothing.
@@ -87,124 +91,11 @@ def split(source: str) -> Tests | None:
     if tree is None:
         return None
     try:
-        statements = list(_opened(tree.body))
-        tests = _Splitter(statements).tests()
+        statements = list(opened(tree.body))
+        tests = _Splitter(statements, FUNCTIONS.keys() - set(own)).tests()
     except RecursionError:
         return None
     return tests if tests.checks and any(isinstance(node, ast.Assert) for node in ast.walk(tree)) else None
-
-
-def _opened(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements, with functions that are called once with plain names, and loops over literals, opened."""
-    functions = {s.name: s for s in body if isinstance(s, ast.FunctionDef) and _can_be_opened(s)}
-    literals = {
-        s.targets[0].id: s.value
-        for s in body
-        if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Name) and len(s.targets) == 1
-    }
-    calls = [s.value for s in body if isinstance(s, ast.Expr) and isinstance(s.value, ast.Call)]
-    opened = {
-        call.func.id: call
-        for call in calls
-        if isinstance(call.func, ast.Name)
-        and call.func.id in functions
-        and not call.keywords
-        and all(isinstance(item, ast.Name) for item in call.args)
-        and len(call.args) == len(functions[call.func.id].args.args)
-    }
-    for statement in body:
-        if isinstance(statement, ast.FunctionDef) and statement.name in opened:
-            continue
-        if (
-            isinstance(statement, ast.Expr)
-            and isinstance(statement.value, ast.Call)
-            and isinstance(statement.value.func, ast.Name)
-            and opened.get(statement.value.func.id) is statement.value
-        ):
-            function = functions[statement.value.func.id]
-            for parameter, given in zip(function.args.args, statement.value.args, strict=True):
-                yield ast.Assign(targets=[ast.Name(parameter.arg, ast.Store())], value=given, lineno=0)
-            yield from _opened(function.body)
-        elif isinstance(statement, ast.For):
-            yield from _unrolled(statement, literals)
-        elif isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'":
-            yield from _opened(statement.body)
-        else:
-            yield statement
-
-
-def _can_be_opened(function: ast.FunctionDef) -> bool:
-    plain = not (
-        function.args.vararg or function.args.kwarg or function.args.kwonlyargs or function.decorator_list
-    )
-    strange = (ast.Return, ast.Yield, ast.YieldFrom, ast.Global, ast.Nonlocal)
-    asserts = any(isinstance(node, ast.Assert) for node in ast.walk(function))
-    return plain and asserts and not any(isinstance(node, strange) for node in ast.walk(function))
-
-
-def _unrolled(loop: ast.For, literals: Mapping[str, ast.expr]) -> Iterator[ast.stmt]:
-    """The asserts of a loop over literal cases, once for each case; the loop itself where it is another."""
-    rows = _rows(loop.iter, literals)
-    if loop.orelse or rows is None or not all(isinstance(s, ast.Assert) for s in loop.body):
-        yield loop
-        return
-    bindings = [_bound(loop.target, row) for row in rows]
-    if any(binding is None for binding in bindings):
-        yield loop
-        return
-    for binding in bindings:
-        for statement in loop.body:
-            yield _Put(binding or {}).visit(copy.deepcopy(statement))
-
-
-def _rows(node: ast.expr, literals: Mapping[str, ast.expr]) -> list[ast.expr] | None:
-    found: list[ast.expr] | None = None
-    match node:
-        case ast.List(elts=items) | ast.Tuple(elts=items):
-            found = list(items)
-        case ast.Name(id=name) if name in literals and not isinstance(literals[name], ast.Name):
-            found = _rows(literals[name], literals)
-        case ast.Call(func=ast.Name(id="zip"), args=parts, keywords=[]) if parts:
-            columns = [_rows(part, literals) for part in parts]
-            if all(column is not None for column in columns):
-                found = [
-                    ast.Tuple(list(row), ast.Load()) for row in zip(*(c or [] for c in columns), strict=False)
-                ]
-        case ast.Call(func=ast.Name(id="enumerate"), args=[part], keywords=[]):
-            rows = _rows(part, literals)
-            if rows is not None:
-                found = [ast.Tuple([ast.Constant(at), row], ast.Load()) for at, row in enumerate(rows)]
-    usable = (
-        found is not None and len(found) <= _MOST_ROWS and not any(isinstance(r, ast.Starred) for r in found)
-    )
-    return found if usable else None
-
-
-def _bound(target: ast.expr, row: ast.expr) -> dict[str, ast.expr] | None:
-    """What each name of a loop's target stands for in one row."""
-    if isinstance(target, ast.Name):
-        return {target.id: row}
-    if not isinstance(target, ast.Tuple | ast.List) or not isinstance(row, ast.Tuple | ast.List):
-        return None
-    if len(target.elts) != len(row.elts):
-        return None
-    found: dict[str, ast.expr] = {}
-    for part, item in zip(target.elts, row.elts, strict=True):
-        inner = _bound(part, item)
-        if inner is None:
-            return None
-        found |= inner
-    return found
-
-
-class _Put(ast.NodeTransformer):
-    """Puts expressions where names stand."""
-
-    def __init__(self, binding: Mapping[str, ast.expr]) -> None:
-        self.binding = binding
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        return copy.deepcopy(self.binding.get(node.id, node)) if isinstance(node.ctx, ast.Load) else node
 
 
 class _Inseparable(Exception):
@@ -218,8 +109,9 @@ class _Splitter:
     it stands for may change there, and the sandbox alone knows it.
     """
 
-    def __init__(self, statements: Sequence[ast.stmt]) -> None:
+    def __init__(self, statements: Sequence[ast.stmt], functions: AbstractSet[str]) -> None:
         self.statements = statements
+        self.functions = functions
         self.owned = {name for statement in statements for name in _defined(statement)}
         self.constants = self._literals()
         while True:
@@ -311,8 +203,8 @@ class _Splitter:
             case ast.BoolOp():
                 return ast.BoolOp(node.op, [self._divided(value, parts) for value in node.values])
             case ast.Compare():
-                others = [self._divided(item, parts) for item in node.comparators]
-                return ast.Compare(self._divided(node.left, parts), node.ops, others)
+                left = self._divided(node.left, parts)
+                return ast.Compare(left, node.ops, [self._divided(item, parts) for item in node.comparators])
             case ast.Subscript(slice=ast.Constant() | ast.UnaryOp()):
                 return ast.Subscript(self._divided(node.value, parts), node.slice, ast.Load())
             case ast.Call() if self._plain_function(node.func):
@@ -327,14 +219,14 @@ class _Splitter:
         root, calls = _chain(node)
         if not isinstance(root, ast.Name) or root.id in self.constants:
             return False
-        if root.id in FUNCTIONS or (root.id == "math" and "math" not in _program_names(node, self.owned)):
+        if root.id in self.functions or root.id == "math":
             return False
         for at, call in enumerate(calls):
             given = [*call.args, *(word.value for word in call.keywords)]
             # A value's method with arguments ("...".startswith("ab")), or the test's own helper, may compare.
             on_value = at < len(calls) - 1 and not _makes_object(calls[at + 1])
             helper = root.id in self.owned and at == len(calls) - 1 and root.id not in self._aliases()
-            holds_call = any(_program_names(item, self.owned) for item in given)
+            holds_call = any(self._of_program(item) for item in given)
             if given and (on_value or (helper and holds_call and len(given) > 1)):
                 raise _Inseparable
         return True
@@ -342,7 +234,12 @@ class _Splitter:
     def _plain_function(self, node: ast.expr) -> bool:
         if isinstance(node, ast.Attribute):
             return isinstance(node.value, ast.Name) and node.value.id == "math"
-        return isinstance(node, ast.Name) and node.id in FUNCTIONS and node.id not in self.owned
+        return isinstance(node, ast.Name) and node.id in self.functions and node.id not in self.owned
+
+    def _of_program(self, node: ast.expr) -> bool:
+        """Whether an expression names something that is neither the test's own nor Python's."""
+        others = (self.owned - self._aliases()) | self.functions | {"math"}
+        return any(name not in others for name in _names(node))
 
     def _aliases(self) -> set[str]:
         """Names that the test gives to the program's functions and to results."""
@@ -372,11 +269,6 @@ def _makes_object(call: ast.Call) -> bool:
 
 def _names(node: ast.AST) -> Iterator[str]:
     return (part.id for part in ast.walk(node) if isinstance(part, ast.Name))
-
-
-def _program_names(node: ast.AST, owned: set[str]) -> set[str]:
-    """The names in an expression that are neither the test's own nor Python's."""
-    return {name for name in _names(node) if name not in owned and name not in FUNCTIONS and name != "math"}
 
 
 def _defined(statement: ast.stmt) -> Iterator[str]:
