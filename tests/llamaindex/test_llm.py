@@ -448,6 +448,14 @@ class TestLoop:
         assert (await task).delta == "5"
         assert [chunk async for chunk in stream][-1].text == "5"
 
+    async def test_queries_at_once_do_not_mix(self):
+        def echo(asked):
+            return asked.text
+
+        llm = pyramid(echo, echo, echo)
+        found = await asyncio.gather(*(llm.acomplete(f"question {n}") for n in range(128)))
+        assert [response.text for response in found] == [f"question {n}" for n in range(128)]
+
     async def test_cancelling_cancels_every_member(self):
         hangs = [Hang() for _ in range(3)]
         task = asyncio.ensure_future(pyramid(*hangs).achat(ASKS))
