@@ -95,10 +95,13 @@ class LLMConformance:
         has_tools: calls functions.
         is_deterministic: the same question gets the same answer.
         reports_usage: tells tokens in `raw`.
+        streams_usage: tells them in a stream too.
         streams_cumulatively: a chunk's text is all that was said so far.
         joins_exactly: deltas join to the final text.
         async_is_real: asynchronous methods leave the loop free and can be cancelled.
+        survives_loops: may be asked in one event loop after another has closed.
         keeps_messages: messages are not changed by asking.
+        keeps_history: nor is the list of them that tools are offered with.
         is_saved_safely: `to_dict` and pickles hold no `secret`.
         counts_once, counts_async_once: LlamaIndex's events and callbacks come once a call.
         holds_prompts: the window is large enough for the prompts of LlamaIndex's engines.
@@ -112,10 +115,13 @@ class LLMConformance:
     has_tools = False
     is_deterministic = True
     reports_usage = True
+    streams_usage = True
     streams_cumulatively = True
     joins_exactly = True
     async_is_real = True
+    survives_loops = True
     keeps_messages = True
+    keeps_history = True
     is_saved_safely = True
     counts_once = True
     counts_async_once = True
@@ -429,11 +435,11 @@ class LLMConformance:
         assert min(get_tokens_from_response(llm.complete(self.prompt))) > 0
 
     def test_a_streams_last_chunk_tells_the_usage(self, llm):
-        self.need(self.reports_usage, "does not tell its usage")
+        self.need(self.reports_usage and self.streams_usage, "does not tell its usage in a stream")
         assert min(get_tokens_from_response(list(llm.stream_chat(self.messages))[-1])) > 0
 
     def test_a_streams_usage_is_told_once(self, llm):
-        self.need(self.reports_usage, "does not tell its usage")
+        self.need(self.reports_usage and self.streams_usage, "does not tell its usage in a stream")
         chunks = list(llm.stream_chat(self.messages))
         assert sum(get_tokens_from_response(chunk) != (0, 0) for chunk in chunks) == 1
 
@@ -500,6 +506,7 @@ class LLMConformance:
 
     def test_tools_leave_the_history_as_it_was(self, llm, tool):
         self.need_tools()
+        self.need(self.keeps_history, "adds to the history that it is given")
         history = self.messages
         llm.chat_with_tools([tool], user_msg=self.tool_prompt, chat_history=history)
         assert len(history) == 1
@@ -599,6 +606,7 @@ class LLMConformance:
         assert all(response.message.content for response in found)
 
     def test_one_loop_after_another_may_ask(self, llm):
+        self.need(self.survives_loops, "keeps connections of a loop that has closed")
         for _ in range(2):
             assert asyncio.run(self.alone(llm)).message.content
 

@@ -292,12 +292,12 @@ def clever(answer: str = "5", *, wrong: str | None = None) -> Callable[[Asked], 
         if not asked.tools or MessageRole.TOOL in since or "without tools" in asked.text:
             return says
         function = asked.tools[0]["function"]
-        return Calls(((function["name"], _filled(function["parameters"], asked.text, says)),))
+        return Calls(((function["name"], filled(function["parameters"], asked.text, says)),))
 
     return script
 
 
-def _filled(schema: dict, text: str, says: str) -> dict:
+def filled(schema: dict, text: str, says: str) -> dict:
     """Arguments for a schema: numbers out of the text in order, the answer where a text is wanted."""
     numbers = [int(n) for n in re.findall(r"\d+", text)] or [1]
     found: dict = {}
