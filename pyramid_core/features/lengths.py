@@ -76,7 +76,7 @@ def class_length_ratio(seen: ClassView) -> float:
 
 def class_tokens(seen: ClassView) -> float:
     """The fewest tokens written by one of the class's members."""
-    return lowest(among(seen.own, _tokens))
+    return float(lowest(among(seen.own, _tokens)))
 
 
 def class_tokens_ratio(seen: ClassView) -> float:
