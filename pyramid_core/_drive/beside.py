@@ -57,9 +57,9 @@ def read(
             mailbox.put(error)
 
     def items() -> Iterator[Any]:
-        THREADS.submit(drive, limited=False)
         item: Any = None
         try:
+            THREADS.submit(drive, limited=False)
             while not isinstance(item, Outcome):
                 item = mailbox.get()
                 if isinstance(item, BaseException):
