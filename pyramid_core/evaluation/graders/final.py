@@ -33,11 +33,18 @@ def choice(answer: Answer | str, reference: Any, query: Query | str = "") -> boo
 
 
 def literal(answer: Answer | str, reference: Any, _query: Query | str = "") -> bool | None:
-    """Whether the Python literal is equal to the reference: a literal's source, or a value that is no string."""
+    """Whether the Python literal is equal to the reference: a literal's source, or a value that is no string.
+
+    Where the answer is a JSON object, its string is as good as that string's literal: `"89"` will do for `'89'`.
+    """
     wanted = literal_form(reference) if isinstance(reference, str) else None
     if wanted is None and reference is not None and not isinstance(reference, str):
         wanted = value_form(reference)
-    return _reading(answer).literal == wanted if wanted is not None else None
+    if wanted is None:
+        return None
+    reading = _reading(answer)
+    stated = (reading.fields or {}).get("answer")
+    return reading.literal == wanted or (isinstance(stated, str) and value_form(stated) == wanted)
 
 
 def custom(function: Callable[[Answer, Any, Query], Any]) -> Grader:
