@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pyramid_core.types import Answer, Failure
+from pyramid_core.types import Answer, Failure, Query
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,7 @@ class Gather:
 
     call: int
     kind: str
+    query: Query
     answers: tuple[Answer, ...]
 
 

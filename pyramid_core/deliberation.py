@@ -180,7 +180,7 @@ class Deliberation(Facts):
                 call = self._new("gather", kind, "policy", now)
                 call.over = over
                 answers = tuple(self.calls[n].result for n in over)
-                self._out.append(Gather(call=call.number, kind=kind, answers=answers))
+                self._out.append(Gather(call=call.number, kind=kind, query=self.query, answers=answers))
                 asked[kind] = call
         running = [c for c in asked.values() if c.state == "running"]
         late = [c for c in running if self._ticked >= c.asked + self.policy.gather_patience]
