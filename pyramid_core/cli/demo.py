@@ -15,10 +15,11 @@ from typing import Any
 from pyramid_core.embedded import embedded_crowd, embedded_oracle
 from pyramid_core.embedded.problems import Problem
 from pyramid_core.evaluation.bootstrap import Estimate, mean_with_interval, random_escalation
+from pyramid_core.evaluation.graders import numeric
 from pyramid_core.pyramid import Pyramid
 from pyramid_core.records import routing_judgement, routing_record
 from pyramid_core.routers import AgreementRouter
-from pyramid_core.text import Reading, number_form
+from pyramid_core.text import Reading
 from pyramid_core.types import UNKNOWN_COST, Answer, Cost, Observation, Policy, Query, Reply, Reported, Trace
 
 
@@ -51,7 +52,7 @@ class Walk:
 
     def right(self, answer: Reported | None) -> bool:
         """Whether `answer` solves the problem; a failure does not."""
-        return isinstance(answer, Answer) and number_of(answer) == number_form(str(self.problem.answer))
+        return isinstance(answer, Answer) and bool(numeric(answer, self.problem.answer))
 
 
 @dataclass(frozen=True, kw_only=True)
