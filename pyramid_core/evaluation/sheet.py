@@ -1,0 +1,226 @@
+"""What is known of each query of a file before any router looks: grades, lengths, costs, and the question's key.
+
+One pass over a stream of records; what is wrong with a file is found here, before anything is trained. Only numbers
+are kept, so that memory grows by some hundred bytes a record.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyramid_core.errors import InputError
+from pyramid_core.prices import Price
+from pyramid_core.records import answer_of, query_of
+from pyramid_core.training import question_key
+from pyramid_core.training.examples import grade_of, responses_of
+from pyramid_core.types import Answer
+
+Floats = npt.NDArray[np.float64]
+
+NEAREST = 5
+"""How many names an error about an unknown name offers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is asked of a file.
+
+    Attributes:
+        crowd: the members' names, in order; one or more.
+        oracle: the oracle's name.
+        weak: a model that stands for the weak side of gaps; None: the crowd's vote does.
+        grade: the key of a response that says whether it is right.
+        prices: of every model, where costs are wanted.
+    """
+
+    crowd: tuple[str, ...]
+    oracle: str
+    weak: str | None = None
+    grade: str = "correct"
+    prices: Mapping[str, Price] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.crowd or len(set(self.crowd)) != len(self.crowd):
+            raise InputError(f"the crowd must be different models, at least one, not {list(self.crowd)}")
+        if self.oracle in self.crowd:
+            raise InputError(
+                f"{self.oracle!r} is both in the crowd and the oracle: name an oracle outside the crowd"
+            )
+        for name in (*self.crowd, self.oracle):
+            if self.prices is not None and name not in self.prices:
+                raise InputError(
+                    f"the prices have none for {name!r}: add it, or leave the prices out ({_near(name, self.prices)})"
+                )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sheet:
+    """One row a query, in the file's order; NaN is not known.
+
+    Attributes:
+        keys: what makes two queries the same question.
+        singles: [n, members] whether each member alone is right.
+        oracle_right: [n] whether the oracle is.
+        weak_right: [n] whether the weak model is; None where none was named.
+        length: [n] characters of the question.
+        propensity: [n] the probability with which the oracle was asked; 1 where every query was.
+        crowd_usd: [n] what the crowd's answers cost.
+        oracle_usd: [n] what the oracle's did.
+        left_out: records without any answer of the crowd.
+    """
+
+    keys: tuple[str, ...]
+    singles: Floats
+    oracle_right: Floats
+    weak_right: Floats | None
+    length: Floats
+    propensity: Floats
+    crowd_usd: Floats
+    oracle_usd: Floats
+    left_out: int
+
+    @property
+    def questions(self) -> int:
+        """How many different questions there are."""
+        return len(set(self.keys))
+
+    def order(self, crowd: Sequence[str], among: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+        """The crowd by its accuracy on the queries `among`, most accurate first; equal: in the crowd's order."""
+        graded = self.singles[among]
+        known = ~np.isnan(graded)
+        accuracy = np.where(known, graded, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        return tuple(crowd[place] for place in np.argsort(-accuracy, kind="stable"))
+
+
+def sheet_of(records: Iterable[Mapping[str, Any]], wanted: Wanted) -> Sheet:
+    """The sheet of a stream of records.
+
+    Raises:
+        InputError: a name occurs in no record, an id twice, no answer has the grade, no record has the oracle's
+            answer, or the oracle was only asked where the policy wanted it.
+        TraceError: a record cannot be read.
+    """
+    rows: list[tuple[Any, ...]] = []
+    ids: set[str] = set()
+    models: set[str] = set()
+    keys: list[str] = []
+    asked: set[tuple[str, bool]] = set()
+    left_out = 0
+    for record in records:
+        _once(record, ids)
+        responses = responses_of(record)
+        models |= responses.keys()
+        if not any(answered(responses.get(name)) for name in wanted.crowd):
+            left_out += 1
+            continue
+        oracle = responses.get(wanted.oracle)
+        if answered(oracle) and oracle is not None:
+            asked.add((str(oracle.get("asked")), oracle.get("propensity") is not None))
+        query = query_of(record)
+        keys.append(question_key(query.text))
+        rows.append(_row(responses, wanted, len(query.text)))
+    _check_names(wanted, models)
+    if not rows:
+        raise InputError("no record has an answer of the crowd: give a file of recorded answers")
+    sheet = _sheet(rows, wanted, tuple(keys), left_out)
+    _check_grades(sheet, wanted, asked)
+    return sheet
+
+
+def answered(response: Mapping[str, Any] | None) -> bool:
+    """Whether a model was asked and neither was cancelled nor is missing; a failure is an answer that is wrong."""
+    return response is not None and not (response.get("cancelled") and response.get("error") is None)
+
+
+def _row(responses: Mapping[str, Mapping[str, Any]], wanted: Wanted, length: int) -> tuple[Any, ...]:
+    oracle = responses.get(wanted.oracle)
+    propensity = 1.0 if oracle is None else oracle.get("propensity")
+    return (
+        [grade_of(responses.get(name), wanted.grade) for name in wanted.crowd],
+        grade_of(oracle, wanted.grade),
+        math.nan if wanted.weak is None else grade_of(responses.get(wanted.weak), wanted.grade),
+        length,
+        1.0 if propensity is None else float(propensity),
+        sum(_usd(responses.get(name), name, wanted) for name in wanted.crowd),
+        _usd(oracle, wanted.oracle, wanted),
+    )
+
+
+def _sheet(rows: list[tuple[Any, ...]], wanted: Wanted, keys: tuple[str, ...], left_out: int) -> Sheet:
+    singles, *columns = zip(*rows, strict=True)
+    oracle, weak, length, propensity, crowd_usd, oracle_usd = (np.asarray(c, dtype=float) for c in columns)
+    if not ((propensity > 0) & (propensity <= 1)).all():
+        raise InputError(
+            "a propensity is not above 0 and at most 1: it is the probability of having been asked"
+        )
+    return Sheet(
+        keys=keys,
+        singles=np.asarray(singles, dtype=float),
+        oracle_right=oracle,
+        weak_right=None if wanted.weak is None else weak,
+        length=length,
+        propensity=propensity,
+        crowd_usd=crowd_usd,
+        oracle_usd=oracle_usd,
+        left_out=left_out,
+    )
+
+
+def _usd(response: Mapping[str, Any] | None, name: str, wanted: Wanted) -> float:
+    """What an answer cost, by the prices given; NaN where a token count or a price is not known."""
+    if response is None or wanted.prices is None:
+        return math.nan
+    result = answer_of(response) if not response.get("cancelled") else None
+    cost = wanted.prices[name].cost(result.usage) if isinstance(result, Answer) else None
+    return cost.usd if cost is not None and cost.complete else math.nan
+
+
+def _once(record: Mapping[str, Any], ids: set[str]) -> None:
+    name = record.get("id")
+    if name is None:
+        return
+    if str(name) in ids:
+        raise InputError(
+            f"the id {name!r} occurs twice: each query must be there once, with an id of its own"
+        )
+    ids.add(str(name))
+
+
+def _check_names(wanted: Wanted, models: set[str]) -> None:
+    for name in (*wanted.crowd, wanted.oracle, *([wanted.weak] if wanted.weak else [])):
+        if name not in models:
+            raise InputError(f"no record has an answer of {name!r}: {_near(name, models)}")
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    folded = {one.casefold(): one for one in names}
+    near = [folded[one] for one in difflib.get_close_matches(name.casefold(), folded, NEAREST, 0.5)]
+    near += [one for one in names if name.casefold() in one.casefold() and one not in near]
+    if near:
+        return f"nearest are {', '.join(near[:NEAREST])}"
+    return f"there are {', '.join(names[:12])}" + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+
+
+def _check_grades(sheet: Sheet, wanted: Wanted, asked: set[tuple[str, bool]]) -> None:
+    if np.isnan(sheet.singles).all():
+        raise InputError(
+            f"no answer of the crowd has the grade {wanted.grade!r}: responses need it, true or false, by themselves "
+            "or under `grades`"
+        )
+    if np.isnan(sheet.oracle_right).all():
+        raise InputError(
+            f"no answer of the oracle {wanted.oracle!r} has the grade {wanted.grade!r}: nothing can be said of escalation"
+        )
+    if asked and asked <= {("policy", False), ("speculation", False)}:
+        raise InputError(
+            "the oracle was only asked where the policy wanted it, so the rest is not known and figures would be biased: "
+            "record with explore=, which asks it on a random share and notes the propensity, or ask it on all queries"
+        )
