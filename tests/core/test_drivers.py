@@ -32,8 +32,6 @@ from tests.core.scenarios import (
     run_replay,
     scenario,
     task_cast,
-    thread_cast,
-    wake_everybody,
 )
 from tests.core.table import MAJORITY, SPLIT, SPLIT_AT_ONCE, TABLE
 
@@ -252,29 +250,6 @@ class TestReaders:
         assert history(machine) == self.LEFT
         assert [t.reason for t in traces] == ["left"]
         assert members["o"].over == 1
-
-    def test_leaving_a_stream_of_threads(self):
-        clock = VirtualThreadClock()
-        members, _ = thread_cast(self.S, clock)
-        machine, traces, told = self.S.machine(), [], threading.Event()
-
-        def report(trace: Any) -> None:
-            traces.append(trace)
-            told.set()
-            clock.ended()
-
-        items = read(
-            lambda reader: ThreadConductor(machine, members, clock=clock, reader=reader),
-            self.S.context,
-            report,
-            leaving="left",
-        )
-        assert next(items).text + next(items).text == "pq"
-        items.close()  # type: ignore[attr-defined]
-        assert told.wait(5)
-        clock.started()
-        wake_everybody(clock)
-        assert [t.reason for t in traces] == ["left"]
 
     def test_a_watcher_who_stops_has_seen_enough(self):
         s = TABLE["watchers: every better solution, then the oracle's"]

@@ -440,6 +440,31 @@ class TestThreads:
         assert pyramid.ask("Why?").answer.text == "x"
         until(lambda: hanging.stopped.is_set() or not hanging.asked.is_set())
 
+    def test_closing_a_stream_tells_the_members(self):
+        class Streams(Hangs):
+            def stream(self, query: Query) -> Any:
+                yield Token(text="so ")
+                yield self.ask(query)
+
+        oracle, traces = Streams("o"), []
+        pyramid = Pyramid(crowd=[Says("a", "x"), Says("b", "y")], oracle=oracle, on_trace=traces.append)
+        stream = pyramid.stream("Why?")
+        assert next(stream).text == "so "
+        stream.close()
+        until(oracle.stopped.is_set)
+        until(lambda: traces)
+        assert [(trace.end, trace.reason) for trace in traces] == [("fail", "left")]
+
+    def test_a_watcher_who_stops_has_seen_enough(self):
+        hanging, traces = Hangs("b"), []
+        solutions = Pyramid(crowd=[Says("a"), hanging], oracle=Says("o"), on_trace=traces.append).solutions(
+            "Why?"
+        )
+        assert next(solutions).answer.text == "x"
+        solutions.close()
+        until(lambda: traces)
+        assert [(trace.end, trace.reason, trace.answered) for trace in traces] == [("accept", "enough", 0)]
+
     def test_outside_a_call_there_is_no_cancel_event(self):
         assert cancel_event() is None
 
