@@ -228,6 +228,24 @@ class TestOtherEngines:
         )
         assert str(engine.query("Compare.")) == "whole"
 
+    def test_a_sql_query_engine(self):
+        from llama_index.core import SQLDatabase
+        from llama_index.core.query_engine import NLSQLTableQueryEngine
+        from sqlalchemy import create_engine, text
+        from sqlalchemy.pool import StaticPool
+
+        database = create_engine("sqlite://", poolclass=StaticPool)
+        with database.begin() as connection:
+            connection.execute(text("CREATE TABLE islands (name TEXT, wells INTEGER)"))
+            connection.execute(text("INSERT INTO islands VALUES ('Arla', 7)"))
+        llm = self.answering("SELECT wells FROM islands")
+        engine = NLSQLTableQueryEngine(
+            SQLDatabase(database), tables=["islands"], llm=llm, embed_model=HashedWords()
+        )
+        response = engine.query("How many wells does Arla have?")
+        database.dispose()
+        assert response.metadata["result"] == [(7,)]
+
     def test_a_reranker(self, index):
         ranker = LLMRerank(llm=self.answering("Doc: 2, Relevance: 9\nDoc: 1, Relevance: 3"), top_n=2)
         nodes = index.as_retriever(similarity_top_k=2).retrieve("wells")
