@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyramid_core.errors import InputError
+from pyramid_core.types.numbers import is_number
 
 Floats = npt.NDArray[np.float64]
 
@@ -43,7 +44,7 @@ class Calibration:
     def __post_init__(self) -> None:
         for name in ("a", "b", "c"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if not is_number(value):
                 raise InputError(f"calibration {name!r} must be a finite number, not {value!r}")
         if self.a < 0 or self.b < 0:
             raise InputError(

@@ -22,6 +22,7 @@ from typing import Self
 
 from pyramid_core.errors import InputError
 from pyramid_core.types import Assessment, Decision, OperatingPoint, Options, Router, Verdict
+from pyramid_core.types.numbers import check_number
 
 TOLERANCE = 1e-12
 """Utilities closer than this (in units of U_correct) are equal, and equal means stop."""
@@ -74,7 +75,7 @@ class ThresholdRule:
 
     def __post_init__(self) -> None:
         if self.threshold is not None:
-            _check_number("threshold", self.threshold, low=0.0, high=1.0)
+            check_number("threshold", self.threshold, low=0.0, high=1.0)
 
     def resolved(self, router: Router) -> ThresholdRule:
         """This rule with the threshold of the card's operating point, where the user gave none.
@@ -137,15 +138,15 @@ class EscalationRule:
     point: OperatingPoint | None = None
 
     def __post_init__(self) -> None:
-        _check_number("u_correct", self.u_correct, low=0.0, above=True)
+        check_number("u_correct", self.u_correct, low=0.0, above=True)
         if self.p_oracle is not None:
-            _check_number("p_oracle", self.p_oracle, low=0.0, high=1.0)
+            check_number("p_oracle", self.p_oracle, low=0.0, high=1.0)
         if isinstance(self.c_esc, Mapping):
             object.__setattr__(self, "c_esc", dict(self.c_esc))
             for oracle, cost in self.c_esc.items():
-                _check_number(f"c_esc of {oracle!r}", cost, low=0.0)
+                check_number(f"c_esc of {oracle!r}", cost, low=0.0)
         elif self.c_esc is not None:
-            _check_number("c_esc", self.c_esc, low=0.0)
+            check_number("c_esc", self.c_esc, low=0.0)
 
     def __hash__(self) -> int:
         costs = tuple(sorted(self.c_esc.items())) if isinstance(self.c_esc, Mapping) else self.c_esc
@@ -302,20 +303,3 @@ def _unresolved(field: str, rule: object) -> InputError:
 
 def _listed(names: Mapping[str, object]) -> str:
     return ", ".join(map(repr, names)) or "none"
-
-
-def _check_number(
-    name: str, value: object, *, low: float, high: float = math.inf, above: bool = False
-) -> None:
-    """Raise unless `value` is a finite number in [low, high], or in (low, high] where `above`."""
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if good:
-        assert isinstance(value, int | float)
-        good = low < value <= high if above else low <= value <= high
-    if not good:
-        wanted = (
-            f"between {low:g} and {high:g}"
-            if math.isfinite(high)
-            else f"{'above' if above else 'of at least'} {low:g}"
-        )
-        raise InputError(f"{name} must be a number {wanted}, not {value!r}")

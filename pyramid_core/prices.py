@@ -8,11 +8,11 @@ A call whose usage is unknown, or a model without a price, makes every sum it en
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from pyramid_core.errors import InputError
 from pyramid_core.types import UNKNOWN_COST, Cost, Usage
+from pyramid_core.types.numbers import is_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Price:
     def __post_init__(self) -> None:
         for name in ("input", "output"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if not is_number(value):
                 raise InputError(f"the {name} price must be a finite number of USD per token, not {value!r}")
             if value < 0:
                 raise InputError(f"the {name} price is below zero ({value!r} USD per token): give 0 or more")

@@ -29,6 +29,7 @@ from pyramid_core.deliberation import Deliberation
 from pyramid_core.errors import InputError
 from pyramid_core.routers import AgreementRouter, load_router
 from pyramid_core.types import Answer, Context, Outcome, Policy, Query, Router, Rule, Token, Trace
+from pyramid_core.types.numbers import check_number
 
 if TYPE_CHECKING:
     from pyramid_core._drive.tasks import TaskConductor
@@ -96,8 +97,7 @@ class Pyramid:
             raise InputError(
                 "oracle is missing: give the member that is asked when the crowd is not to be trusted"
             )
-        if not 0.0 <= explore <= 1.0:
-            raise InputError(f"explore must be a probability between 0 and 1, not {explore!r}")
+        check_number("explore", explore, low=0.0, high=1.0)
         oracles = list(oracle) if isinstance(oracle, (list, tuple)) else [oracle]
         self.members = _named(crowd, oracles)
         names = tuple(self.members)

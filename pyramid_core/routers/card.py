@@ -8,7 +8,6 @@ those it was trained on.
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from typing import Any
 from pyramid_core.calibration import Calibration
 from pyramid_core.errors import InputError, RouterError
 from pyramid_core.types import OperatingPoint
+from pyramid_core.types.numbers import is_number
 
 FORMAT = 1
 CARD = "card.json"
@@ -220,16 +220,12 @@ class _Reader:
             if not isinstance(point, dict) or set(point) != {"threshold", "barrier"}:
                 raise self.bad("operating_points", f"({name!r} has not the keys threshold and barrier)")
             threshold, barrier = point["threshold"], point["barrier"]
-            if not _number(threshold) or not 0 <= threshold <= 1:
+            if not is_number(threshold) or not 0 <= threshold <= 1:
                 raise self.bad("operating_points", f"(the threshold of {name!r} is not between 0 and 1)")
-            if barrier is not None and (not _number(barrier) or not -1 <= barrier <= 1):
+            if barrier is not None and (not is_number(barrier) or not -1 <= barrier <= 1):
                 raise self.bad("operating_points", f"(the barrier of {name!r} is not between -1 and 1)")
             found[name] = OperatingPoint(threshold=threshold, barrier=barrier)
         return found
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _refuse(where: str, what: str, names: list[str], do: str) -> None:

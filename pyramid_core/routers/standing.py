@@ -16,11 +16,12 @@ from pyramid_core.types import (
     Reply,
     Verdict,
 )
+from pyramid_core.types.numbers import is_number
 
 
 def is_probability(value: object) -> bool:
     """Whether `value` is a number from 0 to 1; NaN and booleans are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    return is_number(value) and 0 <= value <= 1
 
 
 def points(*, economy: float, balanced: float, baseline_match: float) -> Mapping[str, OperatingPoint]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pyramid_core.errors import InputError
+from pyramid_core.types.numbers import check_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,13 +15,16 @@ class Context:
 
     Attributes:
         deadline: seconds from the start, or None.
-        shadow_price: what a budget adds to the cost of escalating, in USD.
+        shadow_price: what a budget adds to the cost of escalating, in USD, 0 or more.
         explore: the draw itself: ask an oracle even if the answer is accepted.
         propensity: the probability with which `explore` was drawn.
         pinned: the name of an oracle, or "crowd", that an earlier turn of the conversation settled on.
         warm: members whose prompt cache is warm.
         listening: somebody reads the tokens as they come.
         watching: somebody wants every better solution as it comes.
+
+    Raises:
+        InputError: a number is out of its range or no number.
     """
 
     deadline: float | None = None
@@ -33,8 +37,12 @@ class Context:
     watching: bool = False
 
     def __post_init__(self) -> None:
-        if self.deadline is not None and not self.deadline > 0:
-            raise InputError(f"deadline must be a positive number of seconds, not {self.deadline!r}")
+        # A NaN would make every comparison of Eq. 5 false, and so accept whatever stands.
+        check_number("shadow_price", self.shadow_price, low=0.0, unit="USD")
+        if self.deadline is not None:
+            check_number("deadline", self.deadline, low=0.0, above=True, unit="seconds")
+        if self.propensity is not None:
+            check_number("propensity", self.propensity, low=0.0, high=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +61,9 @@ class Policy:
         patience: seconds after which a slow crowd is cut and the verdict falls without the missing, or None.
         gather_patience: seconds that gathered evidence may take.
         on_abstain: "raise" or "answer" (with the best there is, marked).
+
+    Raises:
+        InputError: a value is out of its range; says which.
     """
 
     width: int | None = None
@@ -68,16 +79,13 @@ class Policy:
 
     def __post_init__(self) -> None:
         for name in ("early_stop", "speculate"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise InputError(f"{name} must be a probability between 0 and 1, or None, not {value!r}")
-        for name in ("width", "escalations"):
-            value = getattr(self, name)
-            if value is not None and value < (1 if name == "width" else 0):
-                raise InputError(f"{name} must be a positive number, not {value!r}")
-        for name in ("patience", "gather_patience"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"{name} must be a positive number of seconds, not {value!r}")
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), low=0.0, high=1.0)
+        if self.width is not None:
+            check_number("width", self.width, low=1, whole=True)
+        check_number("escalations", self.escalations, low=0, whole=True)
+        if self.patience is not None:
+            check_number("patience", self.patience, low=0.0, above=True, unit="seconds")
+        check_number("gather_patience", self.gather_patience, low=0.0, above=True, unit="seconds")
         if self.on_abstain not in ("raise", "answer"):
             raise InputError(f"on_abstain must be 'raise' or 'answer', not {self.on_abstain!r}")

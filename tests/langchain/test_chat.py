@@ -371,7 +371,7 @@ class TestBadArguments:
 
     @pytest.mark.parametrize("timeout", [0, -1.0])
     def test_a_timeout_that_is_no_time(self, timeout):
-        with pytest.raises(InputError, match="deadline must be a positive number"):
+        with pytest.raises(InputError, match="deadline must be a number of seconds above 0"):
             pyramid("4", timeout=timeout)
 
     def test_a_price_of_nobody(self):
