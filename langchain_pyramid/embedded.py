@@ -14,7 +14,7 @@ from langchain_core.language_models import BaseChatModel, ModelProfile
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field, SecretStr
 
 from langchain_pyramid.calls import question
 from pyramid_core.embedded import EmbeddedModel, Sampling, embedded_crowd, embedded_oracle, tokenizer
@@ -38,6 +38,8 @@ class EmbeddedChat(BaseChatModel):
         max_tokens: the longest answer.
         stop: the answer ends before the first of these texts.
         top_logprobs: how many alternatives are reported for each token.
+        timeout, max_retries, api_key: accepted from code that sets them on every model, and not used.
+        streaming: stream inside `invoke` as well.
 
     Raises:
         InputError: there is no such model, or a value is out of range.
@@ -50,6 +52,10 @@ class EmbeddedChat(BaseChatModel):
     max_tokens: int = 80
     stop: list[str] | None = None
     top_logprobs: int = 5
+    timeout: float | None = Field(default=None, repr=False)
+    max_retries: int | None = Field(default=None, repr=False)
+    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
+    streaming: bool = False
 
     model_config = ConfigDict(protected_namespaces=())
 
