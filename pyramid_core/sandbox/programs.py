@@ -11,7 +11,8 @@ import io
 import re
 import tokenize
 
-from pyramid_core.text import EXTRACTION_CHARS
+MOST_CHARS = 20_000
+"""A program is looked for in the end of a text, as final answers are."""
 
 _FENCE = re.compile(r"^[ \t]{0,3}(?:```|~~~)[ \t]*([\w+#.-]*)[^\n`]*$", re.MULTILINE)
 _PYTHON = {"", "python", "python3", "py", "py3", "pycon"}
@@ -32,7 +33,7 @@ def program_of(text: str, name: str | None = None, question: str = "") -> str:
         name: what the program should define, where that is known.
         question: what was asked.
     """
-    text = text[-EXTRACTION_CHARS:].replace("\r\n", "\n")
+    text = text[-MOST_CHARS:].replace("\r\n", "\n")
     blocks = _blocks(text)
     candidates = [block for block in blocks if name is None or defines(block, name)] or blocks
     program = max(candidates, key=len) if candidates else _without_prose(text)
@@ -135,7 +136,7 @@ def _without_prose(text: str) -> str:
 
 def _continued(question: str, text: str, name: str) -> str | None:
     """The question's code with the answer after it, where that defines `name`."""
-    question = question[-EXTRACTION_CHARS:]
+    question = question[-MOST_CHARS:]
     blocks = [block for block in _blocks(question) if defines(block, name)]
     head = blocks[-1] if blocks else question
     opening = re.search(r"^(?:from|import|@|(?:async )?def|class)\b", head, re.MULTILINE)

@@ -28,8 +28,8 @@ def decoded(text: str) -> Any:
     """
     try:
         return _plain(json.loads(text))
-    except (RecursionError, TypeError, ArithmeticError, LookupError) as error:
-        raise ValueError(f"not a result: {type(error).__name__}") from error
+    except (RecursionError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        raise ValueError(f"not a result: {type(error).__name__}: {error}") from error
 
 
 def _plain(found: Any) -> Any:

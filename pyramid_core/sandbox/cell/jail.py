@@ -40,6 +40,7 @@ from .system import (
     NEW_PID,
     NEW_USER,
     NEW_UTS,
+    NOBODY,
     SET_CHILD_SUBREAPER,
     SET_DUMPABLE,
     SET_NO_NEW_PRIVS,
@@ -172,8 +173,10 @@ class Cell:
             new + "/scratch",
             "tmpfs",
             MS["nosuid"] | MS["nodev"],
-            f"mode=777,size={size},nr_inodes=256",
+            f"mode=700,size={size},nr_inodes=256",
         )
+        if self.root:
+            os.chown(new + "/scratch", NOBODY, NOBODY)
         for place, flags in mounts_below(new):
             if place != new + "/scratch":
                 mount(None, place, None, MS_BIND | MS_REMOUNT | MS["ro"] | flags, None)

@@ -75,13 +75,13 @@ def encoded(value: Any, room: list[int], depth: int = 0) -> str:
         text = float.__repr__(value)
         text = text if text[-1].isdigit() else f'["float","{text}"]'
     elif issubclass(kind, str):
-        _take(room, str.__len__(value))
+        _fits(room, str.__len__(value))
         text = quoted(str.__str__(value))
     elif issubclass(kind, list | tuple | set | frozenset | dict):
         return _container(value, room, depth)
     elif issubclass(kind, bytes | bytearray):
         base = bytes if issubclass(kind, bytes) else bytearray
-        _take(room, 2 * base.__len__(value))
+        _fits(room, 2 * base.__len__(value))
         text = f'["bytes","{base.hex(value)}"]'
     elif issubclass(kind, complex):
         text = f'["complex","{complex.__repr__(value)}"]'
@@ -117,8 +117,14 @@ def _integer(value: int, room: list[int]) -> str:
     bits = value.bit_length()
     if bits < 4000:
         return int.__repr__(value)
-    _take(room, bits // 4)
+    _fits(room, bits // 4)
     return f'["int","{value:x}"]'
+
+
+def _fits(room: list[int], size: int) -> None:
+    """Look before a text of this size is made."""
+    if size > room[0]:
+        raise TooLarge
 
 
 def _take(room: list[int], size: int) -> None:
