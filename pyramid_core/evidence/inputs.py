@@ -40,7 +40,7 @@ def asserts_of(question: str) -> list[str]:
     found = [line[1].strip() for line in _ASSERT.finditer(question)]
     for prompt in _PROMPT.finditer(question):
         call, wanted = _NEXT_LINE.sub("\n", prompt[1]).strip(), prompt[2].strip()
-        if wanted and "\n" not in wanted and "\n" not in call:
+        if wanted and "\n" not in wanted:
             found.append(f"assert ({call}) == ({wanted})")
     return [test for test in found if split(test) is not None]
 
