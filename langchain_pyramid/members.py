@@ -22,7 +22,6 @@ from langchain_pyramid.binding import Binding, Bound, bound, models_in
 from langchain_pyramid.calls import Call, call_of
 from langchain_pyramid.messages import answer_of
 from langchain_pyramid.runs import ChildRun
-from pyramid_core import cancel_event
 from pyramid_core.errors import ContractError
 from pyramid_core.prices import Price
 from pyramid_core.types import Answer, Query, Token
@@ -77,9 +76,8 @@ class SyncChatMember:
         return self._answer(message, asked)
 
     def stream(self, query: Query) -> Iterator[Token | Answer]:
-        """Stream the model on the calling thread, no further than its answer matters."""
+        """Stream the model on the calling thread."""
         asked = self._asked(query, CallbackManager)
-        cancelled = cancel_event()
         collected = _Collected()
         chunks = asked.ready.runnable.stream(**asked.arguments())
         try:
@@ -88,28 +86,9 @@ class SyncChatMember:
                     chunk = next(chunks, None)
                 if chunk is None:
                     break
-                if cancelled is not None and cancelled.is_set():
-                    raise InterruptedError(f"the answer of member {self.name!r} no longer matters")
                 yield from collected.tokens(self._checked(chunk))
         finally:
             _close(chunks)
-        yield self._answer(collected.message(self.name), asked, text=collected.text)
-
-    async def astream(self, query: Query) -> AsyncIterator[Token | Answer]:
-        """Stream the model on the event loop."""
-        asked = self._asked(query, AsyncCallbackManager)
-        collected = _Collected()
-        chunks = asked.ready.runnable.astream(**asked.arguments())
-        try:
-            while True:
-                with asked.child.entered():
-                    chunk = await anext(chunks, None)
-                if chunk is None:
-                    break
-                for token in collected.tokens(self._checked(chunk)):
-                    yield token
-        finally:
-            await _aclose(chunks)
         yield self._answer(collected.message(self.name), asked, text=collected.text)
 
     def bound(self, binding: Binding) -> Bound:
@@ -169,6 +148,23 @@ class ChatMember(SyncChatMember):
                 await asked.child.close_cancelled(error)
                 raise
         return self._answer(message, asked)
+
+    async def astream(self, query: Query) -> AsyncIterator[Token | Answer]:
+        """Stream the model on the event loop."""
+        asked = self._asked(query, AsyncCallbackManager)
+        collected = _Collected()
+        chunks = asked.ready.runnable.astream(**asked.arguments())
+        try:
+            while True:
+                with asked.child.entered():
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    break
+                for token in collected.tokens(self._checked(chunk)):
+                    yield token
+        finally:
+            await _aclose(chunks)
+        yield self._answer(collected.message(self.name), asked, text=collected.text)
 
 
 class _Collected:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Literal
 
+from pyramid_core._drive.pool import cancel_event
 from pyramid_core.commands import (
     Abstain,
     Accept,
@@ -30,7 +31,7 @@ from pyramid_core.commands import (
 )
 from pyramid_core.deliberation import Deliberation
 from pyramid_core.errors import PROGRAMMING_ERRORS, ContractError, InputError, PyramidAbstained, PyramidFailed
-from pyramid_core.types import Answer, Context, Failure, Outcome, Token
+from pyramid_core.types import Answer, Context, Failure, Outcome, Query, Token
 
 _LOG = logging.getLogger(__name__)
 
@@ -266,6 +267,30 @@ def chunks(text: str, size: int = 24) -> list[Token]:
         pieces.append(Token(text=text[start:cut]))
         start = cut
     return pieces
+
+
+def ask_here(member: Any, ask: Ask, query: Query, pass_on: Callable[[Token], None]) -> Any:
+    """What the member answers on the calling thread; of a stream no more is read than still matters.
+
+    Raises:
+        InterruptedError: the call was abandoned while it streamed.
+        ContractError: a stream ended without an answer.
+    """
+    if not (ask.stream and hasattr(member, "stream")):
+        return member.ask(query)
+    abandoned = cancel_event()
+    for item in member.stream(query):
+        if not isinstance(item, Token):
+            return item
+        if abandoned is not None and abandoned.is_set():
+            raise InterruptedError(f"the answer of member {ask.member!r} no longer matters")
+        pass_on(item)
+    raise streamed_no_answer(ask)
+
+
+def streamed_no_answer(ask: Ask) -> ContractError:
+    """A stream's last item must be an answer."""
+    return ContractError(f"member {ask.member!r} ended its stream without an Answer")
 
 
 def classified(error: BaseException) -> tuple[Kind, Any]:

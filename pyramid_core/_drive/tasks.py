@@ -1,7 +1,7 @@
 """The asyncio driver: one task a call, really cancelled when its answer no longer matters.
 
-A member without `aask` runs on a thread of the pyramid's own, so that it never blocks the loop; cancelled, it is
-abandoned. A member's bug leaves this driver bare, not in an ExceptionGroup.
+A member without `aask` runs and streams on a thread of the pyramid's own, so that it never blocks the loop;
+cancelled, it is abandoned. A member's bug leaves this driver bare, not in an ExceptionGroup.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from math import inf
 from typing import Any, Protocol
 
@@ -19,12 +19,13 @@ from pyramid_core._drive.conductor import (
     Arrival,
     Conductor,
     Kind,
+    ask_here,
     classified,
     gatherer_for,
+    streamed_no_answer,
 )
 from pyramid_core._drive.pool import THREADS
 from pyramid_core.commands import Ask, Gather
-from pyramid_core.errors import ContractError
 from pyramid_core.types import Context, Failure, Outcome, Token
 
 _GRACE_TURNS = 8
@@ -156,15 +157,27 @@ class TaskConductor(Conductor):
     async def _ask(self, ask: Ask) -> tuple[Kind, Any]:
         member, query = self.members[ask.member], self.deliberation.query
         if ask.stream and hasattr(member, "astream"):
-            async for item in member.astream(query):
-                if isinstance(item, Token):
-                    self._arrive(ask.call, "token", item)
-                else:
-                    return "answer", item
-            raise ContractError(f"member {ask.member!r} ended its stream without an Answer")
+            return "answer", await self._stream(member.astream(query), ask)
         if hasattr(member, "aask"):
             return "answer", await member.aask(query)
-        return "answer", await off_loop(lambda: member.ask(query))
+        loop = asyncio.get_running_loop()
+
+        def pass_on(token: Token) -> None:
+            loop.call_soon_threadsafe(self._arrive, ask.call, "token", token)
+
+        return "answer", await off_loop(lambda: ask_here(member, ask, query, pass_on))
+
+    async def _stream(self, items: AsyncIterator[Any], ask: Ask) -> Any:
+        try:
+            async for item in items:
+                if not isinstance(item, Token):
+                    return item
+                self._arrive(ask.call, "token", item)
+        finally:
+            # Here, in the task that opened it: left to the garbage collector, another one would close it.
+            if hasattr(items, "aclose"):
+                await items.aclose()
+        raise streamed_no_answer(ask)
 
     async def _gather(self, compute: Any, gather: Gather) -> tuple[Kind, Any]:
         try:

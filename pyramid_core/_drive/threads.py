@@ -17,12 +17,12 @@ from pyramid_core._drive.conductor import (
     Arrival,
     Conductor,
     Kind,
+    ask_here,
     classified,
     gatherer_for,
 )
 from pyramid_core._drive.pool import THREADS, TooManyAbandonedError
 from pyramid_core.commands import Ask, Gather
-from pyramid_core.errors import ContractError
 from pyramid_core.types import Context, Failure, Outcome, Token
 
 
@@ -103,14 +103,10 @@ class ThreadConductor(Conductor):
         self.clock.notify(self.wake)
 
     def _ask(self, ask: Ask) -> tuple[Kind, Any]:
-        member, query = self.members[ask.member], self.deliberation.query
-        if not (ask.stream and hasattr(member, "stream")):
-            return "answer", member.ask(query)
-        for item in member.stream(query):
-            if not isinstance(item, Token):
-                return "answer", item
-            self._arrive(ask.call, "token", item)
-        raise ContractError(f"member {ask.member!r} ended its stream without an Answer")
+        def pass_on(token: Token) -> None:
+            self._arrive(ask.call, "token", token)
+
+        return "answer", ask_here(self.members[ask.member], ask, self.deliberation.query, pass_on)
 
     def _gather(self, compute: Any, gather: Gather) -> tuple[Kind, Any]:
         try:

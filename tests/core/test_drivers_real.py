@@ -568,16 +568,6 @@ class TestBothWorlds:
         go.set()
         until(lambda: THREADS.abandoned == 0)
 
-    async def test_a_member_with_only_a_synchronous_stream_answers_whole(self):
-        class Streams(OnlySync):
-            def stream(self, query: Query) -> Any:
-                raise AssertionError("it would block the loop")
-
-        crowd = [Says("a", "x"), Says("b", "y")]
-        oracle = Streams("o", lambda: Answer(text="z"))
-        items = [item async for item in Pyramid(crowd=crowd, oracle=oracle).astream("Why?")]
-        assert [item.text for item in items[:-1]] == ["z"]
-
     async def test_asking_inside_a_running_loop_starts_no_other(self):
         loops: list[Any] = []
 
