@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from pyramid_core.errors import InputError
@@ -226,28 +227,22 @@ def _schemas(query: Query) -> dict[str, Mapping[str, Any]]:
 
 
 def _voices(observation: Observation) -> tuple[Voice, ...]:
-    crowd, kept = observation.crowd, observation.kept
-    found = []
+    crowd = observation.crowd
+    known: dict[int, Voice] = observation.kept.setdefault("voices", {})
+    found: list[tuple[int, int, Voice]] = []
     for reply in observation.replies:
         answer = reply.result
-        if isinstance(answer, Answer) and counts(observation, reply):
-            oracle = reply.role == "oracle"
-            place = -1 if oracle else crowd.index(reply.who) if reply.who in crowd else len(crowd)
-            voice = kept.get(("voice", reply.call))
-            if voice is None or voice.answer is not answer or voice.oracle is not oracle:
-                reading = Reading(
-                    answer.text, cut=answer.finish_reason == "length", extracted=answer.extracted
-                )
-                voice = Voice(reply.call, reply.who, answer, reading, oracle)
-                kept["voice", reply.call] = voice
-            found.append((place, reply.call, voice))
+        if not isinstance(answer, Answer) or not counts(observation, reply):
+            continue
+        call, who, oracle = reply.call, reply.who, reply.role == "oracle"
+        voice = known.get(call)
+        if voice is None or voice.answer is not answer or voice.oracle is not oracle:
+            reading = Reading(answer.text, cut=answer.finish_reason == "length", extracted=answer.extracted)
+            voice = known[call] = Voice(call, who, answer, reading, oracle)
+        found.append((-1 if oracle else crowd.index(who) if who in crowd else len(crowd), call, voice))
     if len(found) > 1:
-        found.sort(key=_place)
+        found.sort(key=itemgetter(0, 1))
     return tuple([voice for _, _, voice in found])
-
-
-def _place(entry: tuple[int, int, Voice]) -> tuple[int, int]:
-    return entry[:2]
 
 
 def _classes(observation: Observation, equivalence: str) -> tuple[AnswerClass, ...]:
@@ -264,26 +259,13 @@ def _classes(observation: Observation, equivalence: str) -> tuple[AnswerClass, .
             groups.setdefault(form, []).append(voice)
     ordered = list(groups.items())
     if len(ordered) > 1:
-        ordered.sort(key=_votes, reverse=True)
-    return tuple([_class(key, members) for key, members in ordered])
-
-
-def _votes(group: tuple[str, list[Voice]]) -> int:
-    return len(group[1])
-
-
-def _class(key: str, members: list[Voice]) -> AnswerClass:
-    if len(members) > 1:
-        members.sort(key=_call)
-    return AnswerClass(
-        calls=tuple([voice.call for voice in members]),
-        members=tuple([voice.member for voice in members]),
-        key=key,
-    )
-
-
-def _call(voice: Voice) -> int:
-    return voice.call
+        ordered.sort(key=lambda group: len(group[1]), reverse=True)
+    found = []
+    for key, members in ordered:
+        members.sort(key=itemgetter(0))
+        calls, names = [voice[0] for voice in members], [voice[1] for voice in members]
+        found.append(AnswerClass(calls=tuple(calls), members=tuple(names), key=key))
+    return tuple(found)
 
 
 def _inferred(observation: Observation) -> str:

@@ -7,7 +7,8 @@ Two worked answers may share every word and differ in the last number, so equiva
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 from rapidfuzz import fuzz
@@ -24,6 +25,8 @@ from pyramid_core.features.view import (
     lowest,
     mean,
     overlap,
+    paired,
+    pairwise,
 )
 from pyramid_core.text import Reading
 
@@ -36,23 +39,22 @@ RATIO_CHARS = 256
 
 def answer_similarity(view: View) -> float:
     """Mean overlap of the words that the answers open with over all pairs, 0 to 1."""
-    return mean(view.overlaps)
+    return mean(pairwise(view.written, _words))
 
 
 def answer_similarity_min(view: View) -> float:
     """The least overlap of the words that two answers open with."""
-    return lowest(view.overlaps)
+    return lowest(pairwise(view.written, _words))
 
 
 def answer_similarity_spread(view: View) -> float:
     """Standard deviation of the overlaps of words over all pairs; needs three answers."""
-    return deviation(view.overlaps)
+    return deviation(pairwise(view.written, _words))
 
 
 def text_ratio(view: View) -> float:
     """Mean normalised Indel similarity of the texts' last `RATIO_CHARS` characters over all pairs, 0 to 1."""
-    tails = [reading.text[-RATIO_CHARS:] for reading in view.written]
-    return mean([fuzz.ratio(one, other) for one, other in combinations(tails, 2)]) / 100.0
+    return mean(pairwise(view.written, _ratio)) / 100.0
 
 
 def final_similarity(view: View) -> float:
@@ -70,28 +72,27 @@ def final_similarity(view: View) -> float:
 
 def question_similarity(view: View) -> float:
     """Mean overlap of the words that an answer opens with and those of the question, 0 to 1."""
-    asked = view.question.words
-    return mean([overlap(reading.words, asked) for reading in view.written if reading.words or asked])
+    return mean(_asked(view, view.written, _words))
 
 
 def question_numbers_used(view: View) -> float:
     """Mean share of the question's numbers that an answer mentions, 0 to 1; NaN where it has none."""
-    return mean(_used(view, view.written))
+    return mean(_asked(view, view.written, _used))
 
 
 def question_numbers_used_chosen(view: View) -> float:
     """The largest share of the question's numbers that an answer of the largest class mentions."""
-    return highest(_used(view, [voice.reading for voice in view.chosen if voice.reading.text]))
+    return highest(_asked(view, [voice.reading for voice in view.chosen if voice.reading.text], _used))
 
 
 def numbers_shared(view: View) -> float:
     """Mean overlap of the numbers in the answers' steps over all pairs, 0 to 1."""
-    return mean(_overlaps([reading.numbers for reading in view.written]))
+    return mean(pairwise(view.written, _numbers))
 
 
 def names_shared(view: View) -> float:
     """Mean overlap of the capitalised words in the answers over all pairs, 0 to 1."""
-    return mean(_overlaps([reading.names for reading in view.written]))
+    return mean(pairwise(view.written, _names))
 
 
 def equations_wrong(view: View) -> float:
@@ -105,19 +106,18 @@ def final_in_steps(view: View) -> float:
 
 
 def class_answer_similarity(seen: ClassView) -> float:
-    """The largest overlap of words between an answer of the class and one outside it."""
-    return highest([overlap(one.words, other.words) for one in seen.written for other in seen.others_written])
+    """The largest overlap of the words that an answer of the class and one outside it open with."""
+    return highest(known(_words(one, other) for one in seen.written for other in seen.others_written))
 
 
 def class_question_similarity(seen: ClassView) -> float:
-    """Mean overlap of the class's words with the question's."""
-    asked = seen.view.question.words
-    return mean(known(overlap(reading.words, asked) for reading in seen.written))
+    """Mean overlap of the words that the class's answers open with and those of the question."""
+    return mean(_asked(seen.view, seen.written, _words))
 
 
 def class_question_numbers_used(seen: ClassView) -> float:
     """The largest share of the question's numbers that one of the class's answers mentions."""
-    return highest(_used(seen.view, seen.written))
+    return highest(_asked(seen.view, seen.written, _used))
 
 
 def class_final_similarity(seen: ClassView) -> float:
@@ -173,16 +173,35 @@ def class_final_whole(seen: ClassView) -> float:
     return NAN if number is None else float(number == int(number))
 
 
-def _overlaps(sets: Sequence[frozenset[str]]) -> list[float]:
-    """Overlap of each pair of sets that are not both empty."""
-    return [overlap(one, other) for one, other in combinations(sets, 2) if one or other]
+def _words(one: Reading, other: Reading) -> float:
+    return overlap(one.words, other.words)
 
 
-def _used(view: View, readings: Sequence[Reading]) -> list[float]:
-    asked = view.question.numbers
-    if not asked:
-        return []
-    return [len(asked & reading.numbers) / len(asked) for reading in readings]
+def _numbers(one: Reading, other: Reading) -> float:
+    return overlap(one.numbers, other.numbers)
+
+
+def _names(one: Reading, other: Reading) -> float:
+    return overlap(one.names, other.names)
+
+
+def _ratio(one: Reading, other: Reading) -> float:
+    return fuzz.ratio(one.text[-RATIO_CHARS:], other.text[-RATIO_CHARS:])
+
+
+def _used(answer: Reading, question: Reading) -> float:
+    """Share of the question's numbers that the answer mentions; NaN where it has none."""
+    asked = question.numbers
+    return len(asked & answer.numbers) / len(asked) if asked else NAN
+
+
+def _asked(
+    view: View, readings: Sequence[Reading], measure: Callable[[Reading, Reading], float]
+) -> list[float]:
+    """A measure of each text with the question where it is no NaN."""
+    question = view.question
+    found = [paired(reading, question, measure) for reading in readings]
+    return [value for value in found if not math.isnan(value)]
 
 
 def _wrong(voices: Sequence[Voice]) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, Literal
 
 from pyramid_core.equivalence import AnswerClass, Voice, classes, counts, kind_of, question_of, voices
@@ -115,12 +114,6 @@ class View:
         return question_of(self.observation)
 
     @lazy
-    def overlaps(self) -> list[float]:
-        """Overlap of the words of each pair of texts."""
-        sets = [reading.words for reading in self.written]
-        return [overlap(one, other) for one, other in combinations(sets, 2) if one or other]
-
-    @lazy
     def lengths(self) -> list[int]:
         """Characters of each text that is not empty."""
         return [len(reading.text) for reading in self.written]
@@ -167,6 +160,26 @@ def among(voices: Iterable[Voice], statistic: Callable[[Voice], float | None]) -
         if value is not None:
             found.append(value)
     return found
+
+
+def pairwise(readings: Sequence[Reading], measure: Callable[[Reading, Reading], float]) -> list[float]:
+    """A measure of each pair of texts where it is no NaN; worked out once for each pair."""
+    found = []
+    for at, one in enumerate(readings):
+        for other in readings[at + 1 :]:
+            value = paired(one, other, measure)
+            if not math.isnan(value):
+                found.append(value)
+    return found
+
+
+def paired(one: Reading, other: Reading, measure: Callable[[Reading, Reading], float]) -> float:
+    """A measure of two texts, worked out once."""
+    notes, key = one.notes, (measure, other)
+    value: float | None = notes.get(key)
+    if value is None:
+        value = notes[key] = measure(one, other)
+    return value
 
 
 def mean(values: Sequence[float]) -> float:

@@ -225,7 +225,7 @@ def code_of(text: str) -> str:
 
 def plainly_number(span: str) -> bool:
     """Whether a span is a number and nothing else but currency, percent and a unit of up to three words."""
-    return len(span) <= 120 and _PLAIN_NUMBER.match(span) is not None
+    return len(span) <= 120 and ((span.isdigit() and span.isascii()) or _PLAIN_NUMBER.match(span) is not None)
 
 
 def asks_number(question: str) -> bool:

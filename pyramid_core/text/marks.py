@@ -54,7 +54,18 @@ class Marks:
     @lazy
     def written(self) -> tuple[str, ...]:
         """Marked by JSON, `####` or a box, as they are written: a JSON string with its white space, maybe empty."""
-        return tuple(_written(self.text))
+        text = self.text
+        found: list[str] = []
+        at = text.rfind("nswer")
+        if at >= 0:
+            found.extend(_json_values(text, at))
+        at = text.rfind("####")
+        if at >= 0:
+            found.append(_line(text, at + 4))
+        at = text.rfind("boxed{")
+        if at >= 0:
+            found.append(braced(text, at + 5))
+        return tuple(found)
 
     @lazy
     def said(self) -> tuple[str, ...]:
@@ -101,18 +112,6 @@ def first_sentence(span: str) -> str:
     """The span up to its first full stop; abbreviations of up to three letters do not end a sentence."""
     found = _SENTENCE_END.search(span)
     return span[: found.start()] if found else span
-
-
-def _written(text: str) -> Iterator[str]:
-    at = text.rfind("nswer")
-    if at >= 0:
-        yield from _json_values(text, at)
-    at = text.rfind("####")
-    if at >= 0:
-        yield _line(text, at + 4)
-    at = text.rfind("boxed{")
-    if at >= 0:
-        yield braced(text, at + 5)
 
 
 def _json_values(text: str, at: int) -> Iterator[str]:

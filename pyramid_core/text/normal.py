@@ -86,6 +86,8 @@ def float_form(number: float) -> str | None:
 
 def first_number(span: str) -> str | None:
     """The normal form of the number that `span` states: the first after its last "=", a fraction as its value."""
+    if span.isdigit() and span.isascii():
+        return span.lstrip("0") or "0"
     if "=" in span:
         found = first_number(span.rpartition("=")[2])
         if found is not None:
