@@ -201,6 +201,7 @@ def _raw(answer: Answer) -> dict[str, Any] | None:
     return {
         "model": answer.member,
         "choices": [{"finish_reason": answer.finish_reason, "logprobs": {"content": content}}],
+        "answer_span": None if answer.answer_span is None else list(answer.answer_span),
         "usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written},
     }
 

@@ -41,6 +41,7 @@ class Heard:
     def __init__(self) -> None:
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
+        self.answer_span: tuple[int, int] | None = None
         self._entries: list[Any] = []
         self._legacy: Mapping[str, Any] | None = None
 
@@ -48,6 +49,7 @@ class Heard:
         """Read one reply or chunk."""
         self.usage = usage_of(reply) or self.usage
         self.finish_reason = _finish_of(reply.raw) or self.finish_reason
+        self.answer_span = _span_of(reply.raw) or self.answer_span
         found = _logprobs_in(reply.raw)
         if isinstance(found, Mapping) and "token_logprobs" in found:
             self._legacy = found
@@ -65,6 +67,7 @@ class Heard:
             tool_calls=tool_calls,
             raw=reply,
             finish_reason=self.finish_reason,
+            answer_span=self.answer_span,
             usage=self.usage,
             **self._logprobs(),
         )
@@ -121,6 +124,14 @@ def _finish_of(raw: Any) -> str | None:
             reason = of(source, name)
             if isinstance(reason, str):
                 return _FINISH.get(reason.lower())
+    return None
+
+
+def _span_of(raw: Any) -> tuple[int, int] | None:
+    """Where in its tokens the final answer stands, from a source that says so (the embedded models do)."""
+    found = of(raw, "answer_span")
+    if isinstance(found, (list, tuple)) and len(found) == 2 and all(map(_is_count, found)):
+        return found[0], found[1]
     return None
 
 
