@@ -69,6 +69,7 @@ SIDEWAYS = {
         "pyramid_core.equivalence",
         "pyramid_core.text",
     ): "answers are equivalent after normalisation and extraction",
+    ("pyramid_core.evaluation", "pyramid_core.training"): "cross-validation trains inside each fold",
     ("pyramid_core.facts", "pyramid_core.commands"): "one of the facts is how it ended, which is a command",
     ("pyramid_core.deliberation", "pyramid_core.commands"): "commands are what a deliberation says",
     ("pyramid_core.deliberation", "pyramid_core.facts"): "what is so, apart from what follows from it",

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pyramid_core import __version__
+from pyramid_core.cli import evidence
 from pyramid_core.cli.terminal import tidy
 
 DEFAULT_SEED = 20_260_305
@@ -104,3 +105,7 @@ def ask(
             typer.echo(json.dumps(trace_to_record(outcome.trace), indent=2, allow_nan=False))
         else:
             show_deliberation(console(), made, outcome)
+
+
+for command in evidence.COMMANDS:
+    app.command()(command)

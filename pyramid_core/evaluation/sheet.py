@@ -7,9 +7,11 @@ are kept, so that memory grows by some hundred bytes a record.
 from __future__ import annotations
 
 import difflib
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -132,6 +134,30 @@ def sheet_of(records: Iterable[Mapping[str, Any]], wanted: Wanted) -> Sheet:
     sheet = _sheet(rows, wanted, tuple(keys), left_out)
     _check_grades(sheet, wanted, asked)
     return sheet
+
+
+def read_prices(path: Path) -> dict[str, Price]:
+    """The prices of a JSON object: model -> {input, output: USD per million tokens; source; date: YYYY-MM-DD}.
+
+    Raises:
+        InputError: the file cannot be read, or an entry is malformed or does not say where it is from.
+    """
+    try:
+        kept = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"the prices {path} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise InputError(f"the prices {path} are not JSON ({error})") from error
+    wanted = {"input", "output", "source", "date"}
+    if not isinstance(kept, dict):
+        raise InputError(f"the prices {path} must be an object, model -> {{{', '.join(sorted(wanted))}}}")
+    for name, entry in kept.items():
+        if not isinstance(entry, dict) or set(entry) != wanted or not entry["source"] or not entry["date"]:
+            raise InputError(
+                f"the price of {name!r} must have input and output (USD per million tokens), source and date: a price "
+                "means nothing without them"
+            )
+    return {name: Price.per_million(**entry) for name, entry in kept.items()}
 
 
 def answered(response: Mapping[str, Any] | None) -> bool:

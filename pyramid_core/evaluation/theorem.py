@@ -73,7 +73,7 @@ def table(
         told["satisfied"] = None if told["gap"] is None else told["gap"] >= 0
         told["oracle_only"] = int((here & (oracle > right)).sum())
         told["crowd_only"] = int((here & (right > oracle)).sum())
-        told["mcnemar_p"] = _finite(mcnemar(told["oracle_only"], told["crowd_only"]))
+        told["mcnemar_p"] = mcnemar(told["oracle_only"], told["crowd_only"])
         rows.append(told)
     return rows
 

@@ -5,8 +5,9 @@
 A parameter's list holds every value that is right for it; `""` in it means that it may be left out. Inside an
 accepted object each field has such a list again; the items of an accepted array are the items themselves. No calls
 (`[]`) means that calling anything is wrong, and no reference (None) that any call of a tool on offer is right. Rules:
-Patil et al., "The Berkeley Function Calling Leaderboard", 2025 (its checker of syntax trees), but for two that are
-kinder: 2.0 will do for 2, and parallel calls are matched as well as they can be, not first come, first served.
+Patil et al., "The Berkeley Function Calling Leaderboard", 2025 (its checker of syntax trees), but for three that are
+kinder: 2.0 will do for 2, a parameter with no accepted value at all takes an empty list (which is what is meant where
+this occurs), and parallel calls are matched as well as they can be, not first come, first served.
 """
 
 from __future__ import annotations
@@ -44,11 +45,6 @@ def tool_calls(answer: Answer | str, reference: Any, query: Query | str = "") ->
     return _all_matched([[_right(call, wanted, required) for call in made] for wanted in reference])
 
 
-def accepted(value: Any, values: Sequence[Any]) -> bool:
-    """Whether a parameter's value is one of those accepted."""
-    return any(_same(value, one) for one in values)
-
-
 def _right(call: ToolCall, wanted: Mapping[str, Any], required: Mapping[str, frozenset[str]]) -> bool:
     name = _plain_name(call.name)
     given = _arguments(call)
@@ -62,7 +58,7 @@ def _right(call: ToolCall, wanted: Mapping[str, Any], required: Mapping[str, fro
 def _fields(given: Mapping[str, Any], wanted: Mapping[str, Any], depth: int = 0) -> bool:
     """Whether the fields are known, their values accepted, and those left out may be."""
     return all(
-        name in wanted and any(_same(value, one, depth) for one in _listed(wanted[name]))
+        name in wanted and any(_same(value, one, depth) for one in _listed(wanted[name]) or [[]])
         for name, value in given.items()
     ) and all("" in _listed(values) for name, values in wanted.items() if name not in given)
 
