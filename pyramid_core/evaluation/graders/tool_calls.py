@@ -5,9 +5,10 @@
 A parameter's list holds every value that is right for it; `""` in it means that it may be left out. Inside an
 accepted object each field has such a list again; the items of an accepted array are the items themselves. No calls
 (`[]`) means that calling anything is wrong, and no reference (None) that any call of a tool on offer is right. Rules:
-Patil et al., "The Berkeley Function Calling Leaderboard", 2025 (its checker of syntax trees), but for three that are
-kinder: 2.0 will do for 2, a parameter with no accepted value at all takes an empty list (which is what is meant where
-this occurs), and parallel calls are matched as well as they can be, not first come, first served.
+Patil et al., "The Berkeley Function Calling Leaderboard", 2025 (its checker of syntax trees), but for four that are
+kinder: 2.0 will do for 2; what may be left out may be so even where the schema requires it; a parameter with no
+accepted value at all takes an empty list (which is what is meant where this occurs); and parallel calls are matched as
+well as they can be, not first come, first served.
 """
 
 from __future__ import annotations
@@ -29,30 +30,26 @@ def tool_calls(answer: Answer | str, reference: Any, query: Query | str = "") ->
     Args:
         answer: with its `tool_calls`; a text makes none.
         reference: the accepted calls; [] where none is right; None where any call of an offered tool is.
-        query: with its `tools`, whose required parameters may not be left out.
+        query: with its `tools`: what is on offer, where the reference is None.
 
     Returns:
         None where the reference is no list of calls.
     """
     made = () if isinstance(answer, str) else answer.tool_calls
-    required = _required(() if isinstance(query, str) else query.tools)
     if reference is None:
-        return any(_offered(call, required) for call in made)
+        offered = _names(() if isinstance(query, str) else query.tools)
+        return any(_callable(call, offered) for call in made)
     if not isinstance(reference, list | tuple) or not all(_is_reference(wanted) for wanted in reference):
         return None
     if len(made) != len(reference):
         return False
-    return _all_matched([[_right(call, wanted, required) for call in made] for wanted in reference])
+    return _all_matched([[_right(call, wanted) for call in made] for wanted in reference])
 
 
-def _right(call: ToolCall, wanted: Mapping[str, Any], required: Mapping[str, frozenset[str]]) -> bool:
-    name = _plain_name(call.name)
+def _right(call: ToolCall, wanted: Mapping[str, Any]) -> bool:
     given = _arguments(call)
-    if given is None or name != _plain_name(wanted["name"]):
-        return False
-    if required.get(name, frozenset()) - given.keys():
-        return False
-    return _fields(given, wanted["arguments"])
+    same_name = _plain_name(call.name) == _plain_name(wanted["name"])
+    return given is not None and same_name and _fields(given, wanted["arguments"])
 
 
 def _fields(given: Mapping[str, Any], wanted: Mapping[str, Any], depth: int = 0) -> bool:
@@ -105,22 +102,16 @@ def _arguments(call: ToolCall) -> Mapping[str, Any] | None:
     return found if isinstance(found, Mapping) else None
 
 
-def _required(tools: Sequence[Mapping[str, Any]]) -> dict[str, frozenset[str]]:
-    """The required parameters of each tool on offer, by its name."""
-    found = {}
-    for tool in tools:
-        function = tool.get("function", tool)
-        if isinstance(function, Mapping) and isinstance(function.get("name"), str):
-            parameters = function.get("parameters")
-            names = parameters.get("required") if isinstance(parameters, Mapping) else None
-            listed = names if isinstance(names, list | tuple) else ()
-            found[_plain_name(function["name"])] = frozenset(filter(lambda n: isinstance(n, str), listed))
-    return found
+def _names(tools: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The names of the tools on offer; what is no tool is passed over."""
+    functions = (tool.get("function", tool) for tool in tools)
+    names = (function.get("name") for function in functions if isinstance(function, Mapping))
+    return {_plain_name(name) for name in names if isinstance(name, str)}
 
 
-def _offered(call: ToolCall, required: Mapping[str, frozenset[str]]) -> bool:
-    """Whether a call is one that could be carried out, as far as is known what is on offer."""
-    return _arguments(call) is not None and (not required or _plain_name(call.name) in required)
+def _callable(call: ToolCall, offered: set[str]) -> bool:
+    """Whether a call could be carried out, as far as is known what is on offer."""
+    return _arguments(call) is not None and (not offered or _plain_name(call.name) in offered)
 
 
 def _is_reference(wanted: Any) -> bool:
