@@ -74,11 +74,15 @@ class Turn:
         """Put the record on the pyramid's own run, so that runs can be filtered by it."""
         if self.parent is None:
             return
-        record = message.response_metadata[RECORD]
-        told = {f"pyramid.{name}": record[name] for name in _TOLD if record.get(name) is not None}
-        told |= {"pyramid.usage_is_sum": True, "pyramid.cost_usd": record["cost"]["usd"]}
-        told["pyramid.cost_complete"] = record["cost"]["complete"]
-        self.parent.annotate(told, (f"pyramid:{record['verdict'] or record['ended']}",))
+        self.parent.annotate(*told_of(message.response_metadata[RECORD]))
+
+
+def told_of(record: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What of a routing record goes onto the pyramid's own run: its metadata and tags."""
+    told = {f"pyramid.{name}": record[name] for name in _TOLD if record.get(name) is not None}
+    told |= {"pyramid.usage_is_sum": True, "pyramid.cost_usd": record["cost"]["usd"]}
+    told["pyramid.cost_complete"] = record["cost"]["complete"]
+    return told, (f"pyramid:{record['verdict'] or record['ended']}",)
 
 
 def from_cache(message: BaseMessage) -> None:

@@ -10,6 +10,8 @@ def test_its_names_are_pinned():
     assert langchain_pyramid.__all__ == [
         "ChatPyramid",
         "EmbeddedChat",
+        "PyramidMiddleware",
+        "PyramidRunnable",
         "embedded_chat_crowd",
         "embedded_chat_oracle",
     ]
