@@ -39,7 +39,6 @@ _SHARED = (
     "confidence_mean",
     "avg_logprob",
     "min_logprob",
-    "answer_similarity",
     "text_ratio",
     "final_similarity",
     "question_similarity",

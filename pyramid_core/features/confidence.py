@@ -24,40 +24,41 @@ from pyramid_core.features.view import (
 
 def confidence_mean(view: View) -> float:
     """Mean stated confidence."""
-    return mean(each(view, _stated))
+    return mean(each(view, stated))
 
 
 def confidence_min(view: View) -> float:
     """The lowest stated confidence."""
-    return lowest(each(view, _stated))
+    return lowest(each(view, stated))
 
 
 def confidence_spread(view: View) -> float:
     """The highest stated confidence minus the lowest."""
-    return spread(each(view, _stated))
+    return spread(each(view, stated))
 
 
 def confidence_chosen(view: View) -> float:
     """The highest confidence stated in the largest class."""
-    return highest(among(view.chosen, _stated))
+    return highest(among(view.chosen, stated))
 
 
 def class_confidence(seen: ClassView) -> float:
     """The highest confidence stated in the class."""
-    return highest(among(seen.own, _stated))
+    return highest(among(seen.own, stated))
 
 
 def class_confidence_mean(seen: ClassView) -> float:
     """Mean confidence stated in the class."""
-    return mean(among(seen.own, _stated))
+    return mean(among(seen.own, stated))
 
 
 def class_confidence_lead(seen: ClassView) -> float:
     """The highest confidence stated in the class minus the highest outside it."""
-    return lead(among(seen.own, _stated), among(seen.others, _stated))
+    return lead(among(seen.own, stated), among(seen.others, stated))
 
 
-def _stated(voice: Voice) -> float:
+def stated(voice: Voice) -> float:
+    """Stated confidence, from the source or else from the text."""
     stated = voice.answer.confidence
     return voice.reading.stated_confidence if stated is None else stated
 

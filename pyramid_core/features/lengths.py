@@ -48,19 +48,19 @@ def length_chosen(view: View) -> float:
 
 def tokens_mean(view: View) -> float:
     """Mean number of tokens written."""
-    return mean(each(view, _tokens))
+    return mean(each(view, tokens))
 
 
 def tokens_variation(view: View) -> float:
     """Coefficient of variation of the numbers of tokens written."""
-    counts = each(view, _tokens)
+    counts = each(view, tokens)
     middle = mean(counts)
     return deviation(counts) / middle if counts and middle else NAN
 
 
 def tokens_chosen(view: View) -> float:
     """Mean number of tokens written by the largest class."""
-    return mean(among(view.chosen, _tokens))
+    return mean(among(view.chosen, tokens))
 
 
 def class_length(seen: ClassView) -> float:
@@ -76,16 +76,22 @@ def class_length_ratio(seen: ClassView) -> float:
 
 def class_tokens(seen: ClassView) -> float:
     """The fewest tokens written by one of the class's members."""
-    return float(lowest(among(seen.own, _tokens)))
+    return float(lowest(among(seen.own, tokens)))
 
 
 def class_tokens_ratio(seen: ClassView) -> float:
     """Mean number of tokens of the class's answers over the mean of the others'."""
-    others = mean(among(seen.others, _tokens))
-    return mean(among(seen.own, _tokens)) / others if others else NAN
+    others = mean(among(seen.others, tokens))
+    return mean(among(seen.own, tokens)) / others if others else NAN
 
 
-def _tokens(voice: Voice) -> int | None:
+def length(voice: Voice) -> int | None:
+    """Characters of an answer; None where its text was not kept."""
+    return len(voice.reading.text) or None
+
+
+def tokens(voice: Voice) -> int | None:
+    """Tokens of an answer, where they are known."""
     return None if voice.answer.usage is None else voice.answer.usage.output_tokens
 
 

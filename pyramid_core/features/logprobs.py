@@ -38,37 +38,37 @@ SPAN_TOKENS = 80
 
 def avg_logprob(view: View) -> float:
     """Mean over the members of each answer's mean token log-probability."""
-    return mean(each(view, _average))
+    return mean(each(view, average))
 
 
 def avg_logprob_max(view: View) -> float:
     """The mean token log-probability of the surest member."""
-    return highest(each(view, _average))
+    return highest(each(view, average))
 
 
 def avg_logprob_spread(view: View) -> float:
     """How far the members' mean token log-probabilities lie apart."""
-    return spread(each(view, _average))
+    return spread(each(view, average))
 
 
 def avg_logprob_chosen(view: View) -> float:
     """The mean token log-probability of the surest member of the largest class."""
-    return highest(among(view.chosen, _average))
+    return highest(among(view.chosen, average))
 
 
 def min_logprob(view: View) -> float:
     """Mean over the members of each answer's least likely token."""
-    return mean(each(view, _least))
+    return mean(each(view, least))
 
 
 def min_logprob_chosen(view: View) -> float:
     """The least likely token of the member of the largest class whose least likely token is likeliest."""
-    return highest(among(view.chosen, _least))
+    return highest(among(view.chosen, least))
 
 
 def min_prob(view: View) -> float:
     """The paper's min_prob: probability of the least likely token of all answers."""
-    least = each(view, _least)
+    least = each(view, least)
     return math.exp(min(least)) if least else NAN
 
 
@@ -104,42 +104,42 @@ def top_margin(view: View) -> float:
 
 def mean_prob(view: View) -> float:
     """Mean over the members of the mean token probability, where a source gives only that."""
-    return mean(each(view, _mean_prob))
+    return mean(each(view, mean_probability))
 
 
 def mean_prob_spread(view: View) -> float:
     """How far the members' mean token probabilities lie apart."""
-    return spread(each(view, _mean_prob))
+    return spread(each(view, mean_probability))
 
 
 def mean_prob_chosen(view: View) -> float:
     """The highest mean token probability in the largest class."""
-    return highest(among(view.chosen, _mean_prob))
+    return highest(among(view.chosen, mean_probability))
 
 
 def class_avg_logprob(seen: ClassView) -> float:
     """The mean token log-probability of the surest member of the class."""
-    return highest(among(seen.own, _average))
+    return highest(among(seen.own, average))
 
 
 def class_avg_logprob_mean(seen: ClassView) -> float:
     """Mean over the class of each answer's mean token log-probability."""
-    return mean(among(seen.own, _average))
+    return mean(among(seen.own, average))
 
 
 def class_avg_logprob_lead(seen: ClassView) -> float:
     """The surest member of the class against the surest outside it, by mean token log-probability."""
-    return lead(among(seen.own, _average), among(seen.others, _average))
+    return lead(among(seen.own, average), among(seen.others, average))
 
 
 def class_min_logprob(seen: ClassView) -> float:
     """The likeliest, among the class, of the answers' least likely tokens."""
-    return highest(among(seen.own, _least))
+    return highest(among(seen.own, least))
 
 
 def class_min_logprob_lead(seen: ClassView) -> float:
     """`class_min_logprob` minus the same of the answers outside the class."""
-    return lead(among(seen.own, _least), among(seen.others, _least))
+    return lead(among(seen.own, least), among(seen.others, least))
 
 
 def class_sum_logprob(seen: ClassView) -> float:
@@ -159,17 +159,17 @@ def class_span_min_logprob(seen: ClassView) -> float:
 
 def class_mean_prob(seen: ClassView) -> float:
     """The highest mean token probability in the class, where a source gives only that."""
-    return highest(among(seen.own, _mean_prob))
+    return highest(among(seen.own, mean_probability))
 
 
 def class_mean_prob_lead(seen: ClassView) -> float:
     """The highest mean token probability in the class minus the highest outside it."""
-    return lead(among(seen.own, _mean_prob), among(seen.others, _mean_prob))
+    return lead(among(seen.own, mean_probability), among(seen.others, mean_probability))
 
 
 def class_mean_prob_min(seen: ClassView) -> float:
     """The lowest mean token probability in the class."""
-    return lowest(among(seen.own, _mean_prob))
+    return lowest(among(seen.own, mean_probability))
 
 
 def answer_tokens(voice: Voice) -> tuple[int, int] | None:
@@ -201,12 +201,14 @@ def answer_tokens(voice: Voice) -> tuple[int, int] | None:
     return None
 
 
-def _average(voice: Voice) -> float:
+def average(voice: Voice) -> float:
+    """The mean log-probability of an answer's tokens."""
     values = voice.answer.logprobs
     return max(sum(values) / len(values), FLOOR) if values else NAN
 
 
-def _least(voice: Voice) -> float:
+def least(voice: Voice) -> float:
+    """The lowest log-probability of an answer's tokens."""
     return max(min(values), FLOOR) if (values := voice.answer.logprobs) else NAN
 
 
@@ -252,7 +254,8 @@ def _top_margin(voice: Voice) -> float:
     return total / count if count else NAN
 
 
-def _mean_prob(voice: Voice) -> float | None:
+def mean_probability(voice: Voice) -> float | None:
+    """The mean token probability, where a source gives only that."""
     return voice.answer.mean_prob
 
 

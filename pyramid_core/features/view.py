@@ -51,46 +51,32 @@ def features_of(
 
 
 class View:
-    """An observation as features see it."""
+    """An observation as features see it.
+
+    Attributes:
+        voices: the answers, in the crowd's order (an oracle's first, under fusion).
+        readings: each answer's text.
+        written: the texts that are not empty; an answer of which only the extraction was kept has none.
+        classes: the classes, most votes first.
+        votes: the votes of each class.
+        size: how many could vote: the crowd, and the oracles that have joined it.
+    """
 
     def __init__(self, observation: Observation, equivalence: str = "auto") -> None:
         self.observation = observation
         self.equivalence = equivalence
-
-    @lazy
-    def voices(self) -> tuple[Voice, ...]:
-        """The answers, in the crowd's order (an oracle's first, under fusion)."""
-        return voices(self.observation)
-
-    @lazy
-    def readings(self) -> list[Reading]:
-        """Each answer's text."""
-        return [voice.reading for voice in self.voices]
-
-    @lazy
-    def written(self) -> list[Reading]:
-        """The texts that are not empty; an answer of which only the extraction was kept has none."""
-        return [reading for reading in self.readings if reading.text]
-
-    @lazy
-    def classes(self) -> tuple[AnswerClass, ...]:
-        """The classes, most votes first."""
-        return classes(self.observation, self.equivalence)
+        self.voices: tuple[Voice, ...] = voices(observation)
+        self.readings: list[Reading] = [voice.reading for voice in self.voices]
+        self.written: list[Reading] = [reading for reading in self.readings if reading.text]
+        self.classes: tuple[AnswerClass, ...] = classes(observation, equivalence)
+        self.votes: list[int] = [len(found.calls) for found in self.classes]
+        oracles = sum([voice.oracle for voice in self.voices]) if observation.fused else 0
+        self.size: int = max(1, len(observation.crowd) + oracles)
 
     @lazy
     def kind(self) -> str:
         """The strategy of the classes."""
         return kind_of(self.observation, self.equivalence)
-
-    @lazy
-    def size(self) -> int:
-        """How many could vote: the crowd, and the oracles that have joined it."""
-        return max(1, len(self.observation.crowd) + sum(voice.oracle for voice in self.voices))
-
-    @lazy
-    def votes(self) -> list[int]:
-        """The votes of each class, most first."""
-        return [len(found.calls) for found in self.classes]
 
     @lazy
     def failures(self) -> int:

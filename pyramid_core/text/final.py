@@ -72,14 +72,15 @@ def final_number(text: str, marks: Marks, *, finished: bool = True) -> str | Non
         marks: its marked spans.
         finished: whether the text came to its end; where it did not, only marks count.
     """
-    for span in marks.written:
-        found = first_number(span)
+    first = marks.first
+    if first is not None:
+        found = first_number(first if marks.written else first_sentence(first))
         if found is not None:
             return found
-    for span in marks.said:
-        found = first_number(first_sentence(span))
-        if found is not None:
-            return found
+        for span in (*marks.written, *map(first_sentence, marks.said)):
+            found = first_number(span)
+            if found is not None:
+                return found
     return last_number(text) if finished and not marks.written else None
 
 

@@ -75,7 +75,9 @@ class Marks:
     @lazy
     def first(self) -> str | None:
         """The most trustworthy of all; None where there is none."""
-        return self.written[0] if self.written else self.said[0] if self.said else None
+        if self.written:
+            return self.written[0]
+        return next((span for span in _said(self.text) if span), None)
 
     def __iter__(self) -> Iterator[str]:
         """All of them, those in words last."""

@@ -44,7 +44,8 @@ class Reading:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to read."""
-        return not self.tail or self.tail.isspace()
+        said = self.text or self.extracted
+        return not said or said.isspace()
 
     @lazy
     def number(self) -> str | None:
@@ -94,7 +95,10 @@ class Reading:
     @lazy
     def states_number(self) -> bool:
         """Whether its span is a number and nothing else but currency, percent and a short unit."""
-        return not self.opens_literal and final.plainly_number(self.span)
+        span = self.marks.first
+        if span is None:
+            span = self.tail[:200].strip()
+        return span[:1] not in _OPENS_LITERAL and final.plainly_number(span)
 
     @lazy
     def options(self) -> dict[str, str]:
