@@ -6,6 +6,7 @@ finished traces. It decides nothing itself: that is the router's, the rule's and
 
 from __future__ import annotations
 
+import inspect
 import logging
 import random
 import re
@@ -118,6 +119,11 @@ class Pyramid:
                 f"router {self.router.id!r} needs evidence {missing}: pass gatherers={{kind: function}}"
             )
         self._async_only = [n for n, m in self.members.items() if not hasattr(m, "ask")]
+        self._async_only += [
+            f"gatherers[{kind!r}]"
+            for kind in self.router.evidence
+            if inspect.iscoroutinefunction(self._gatherers[kind])
+        ]
 
     def ask(self, query: str | Query, **context: Any) -> Outcome:
         """Ask, on the calling thread, with the members' own synchronous clients.
@@ -193,7 +199,7 @@ class Pyramid:
     def _threads(self, query: str | Query) -> Callable[[Reader | None], ThreadConductor]:
         if self._async_only:
             raise InputError(
-                f"members {self._async_only} can only be asked asynchronously: use aask or astream"
+                f"{self._async_only} can only be asked asynchronously: use aask or astream"
             )
         machine = self._deliberation(checked_query(query))
         return lambda reader: ThreadConductor(machine, self.members, gatherers=self._gatherers, reader=reader)

@@ -49,6 +49,7 @@ class Threads:
 
         Raises:
             TooManyAbandonedError: see there.
+            RuntimeError: the system has no further thread.
         """
         if limited and self.abandoned >= MAX_ABANDONED:
             raise TooManyAbandonedError(

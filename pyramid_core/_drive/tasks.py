@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from math import inf
@@ -90,7 +91,8 @@ class TaskConductor(Conductor):
             if self.deliberation.end is None:
                 left = isinstance(error, (asyncio.CancelledError, GeneratorExit))
                 self.deliberation.interrupt("left" if left else "error", self.clock.now())
-            await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+            if not isinstance(error, GeneratorExit):  # a coroutine that is closed may not wait
+                await asyncio.gather(*self.tasks.values(), return_exceptions=True)
             raise
         await self._settle_cancelled()
         return self.outcome()
@@ -181,7 +183,7 @@ class TaskConductor(Conductor):
 
     async def _gather(self, compute: Any, gather: Gather) -> tuple[Kind, Any]:
         try:
-            if asyncio.iscoroutinefunction(compute):
+            if inspect.iscoroutinefunction(compute):
                 return "evidence", await compute(gather)
             return "evidence", await off_loop(lambda: compute(gather))
         except Exception as error:  # noqa: BLE001 - evidence that fails is missing, whatever the cause

@@ -21,7 +21,7 @@ from pyramid_core._drive.conductor import (
     classified,
     gatherer_for,
 )
-from pyramid_core._drive.pool import THREADS, TooManyAbandonedError
+from pyramid_core._drive.pool import THREADS, cancel_event
 from pyramid_core.commands import Ask, Gather
 from pyramid_core.types import Context, Failure, Outcome, Token
 
@@ -34,6 +34,7 @@ class ThreadConductor(Conductor):
         self.clock = clock or RealThreadClock()
         self.wake = threading.Event()
         self._abandon: dict[int, Callable[[], None]] = {}
+        self._abandoned = cancel_event()
 
     def run(self, context: Context) -> Outcome:
         """From the first call to the end; calls that go on after it are `finish`'s.
@@ -65,7 +66,11 @@ class ThreadConductor(Conductor):
         while not reached():
             rang = self.clock.wait(self.wake, self.alarm)
             self.wake.clear()
-            self.hand_over(self.clock.now(), rang=rang)
+            now = self.clock.now()
+            if self._abandoned is not None and self._abandoned.is_set():
+                # A pyramid inside a pyramid that no longer waits: what has come must not lead to further questions.
+                self.obey(self.deliberation.interrupt("left", now), now)
+            self.hand_over(now, rang=rang)
 
     def begin(self, ask: Ask) -> None:
         """Start asking a member, on a thread of its own."""
@@ -94,7 +99,8 @@ class ThreadConductor(Conductor):
         self.clock.started()
         try:
             self._abandon[call] = THREADS.submit(report)
-        except TooManyAbandonedError as error:
+        except RuntimeError as error:
+            # Too many are abandoned, or the system has no further thread: bad luck, as under asyncio.
             self.clock.ended()
             self._arrive(call, "failure", Failure.of(error))
 

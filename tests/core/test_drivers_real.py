@@ -483,6 +483,16 @@ class TestThreads:
         until(lambda: THREADS.abandoned == 0)
         assert Pyramid(crowd=[Says("a")], oracle=Says("o")).ask("Why?").answer.text == "x"
 
+    def test_a_system_without_threads_is_bad_luck(self, monkeypatch):
+        def no_thread(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(pool_module.THREADS, "_idle", [])
+        monkeypatch.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(PyramidFailed, match="can't start new thread") as caught:
+            Pyramid(crowd=[Says("a")], oracle=Says("o")).ask("Why?")
+        assert [failure.member for failure in caught.value.failures] == ["a", "o"]
+
     def test_reading_and_recording_go_on_above_the_limit(self, monkeypatch):
         monkeypatch.setattr(pool_module, "MAX_ABANDONED", 0)
         with pytest.raises(PyramidFailed, match="TooManyAbandonedError"):
@@ -568,6 +578,14 @@ class TestBothWorlds:
         go.set()
         until(lambda: THREADS.abandoned == 0)
 
+    async def test_a_coroutine_that_is_closed_stops_its_calls(self):
+        hanging = Hangs("a")
+        asking = Pyramid(crowd=[hanging], oracle=Says("o")).aask("Why?")
+        asking.send(None)
+        await auntil(hanging.asked.is_set)
+        asking.close()
+        await auntil(hanging.stopped.is_set)
+
     async def test_asking_inside_a_running_loop_starts_no_other(self):
         loops: list[Any] = []
 
@@ -652,3 +670,23 @@ class TestPyramidsOfPyramids:
             await asking
         assert hanging.stopped.is_set()
         assert others() == set()
+
+    def test_a_pyramid_that_nobody_waits_for_asks_no_oracle(self):
+        go = threading.Event()
+        asked: list[str] = []
+        traces: list[Trace] = []
+
+        def oracle() -> Answer:
+            asked.append("oracle")
+            return Answer(text="z")
+
+        waiting = [Does(name, lambda: Answer(text=str(go.wait(LONG)))) for name in ("c", "d")]
+        unsure = Pyramid(
+            crowd=waiting, oracle=Does("e", oracle), router=ConstantRouter(1.0), on_trace=traces.append
+        )
+        with pytest.raises(PyramidFailed, match="deadline"):
+            Pyramid(crowd=[Nested("inner", unsure)], oracle=Says("o"), deadline=0.05).ask("Why?")
+        go.set()
+        until(lambda: traces)
+        assert asked == []
+        assert [(trace.end, trace.reason) for trace in traces] == [("fail", "left")]

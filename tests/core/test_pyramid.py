@@ -683,6 +683,14 @@ class TestWhatIsRefused:
         assert outcome.trace.calls[2].result == 0.1
         assert outcome.answer.text == "x"
 
+    def test_evidence_that_can_only_be_awaited_is_refused_elsewhere(self):
+        async def gather(command: Any) -> float:
+            return 0.1
+
+        pyramid = split(router=Evident("kind"), gatherers={"kind": gather})
+        with pytest.raises(InputError, match=r"gatherers\['kind'\].* can only be asked asynchronously"):
+            pyramid.ask("Why?")
+
     async def test_evidence_may_be_awaited(self):
         async def gather(command: Any) -> float:
             await asyncio.sleep(0)
