@@ -59,8 +59,8 @@ def class_confidence_lead(seen: ClassView) -> float:
 
 def stated(voice: Voice) -> float:
     """Stated confidence, from the source or else from the text."""
-    stated = voice.answer.confidence
-    return voice.reading.stated_confidence if stated is None else stated
+    given = voice.answer.confidence
+    return voice.reading.stated_confidence if given is None else given
 
 
 QUERY = features_of(

@@ -68,8 +68,8 @@ def min_logprob_chosen(view: View) -> float:
 
 def min_prob(view: View) -> float:
     """The paper's min_prob: probability of the least likely token of all answers."""
-    least = each(view, least)
-    return math.exp(min(least)) if least else NAN
+    found = each(view, least)
+    return math.exp(min(found)) if found else NAN
 
 
 def sum_logprob_chosen(view: View) -> float:
