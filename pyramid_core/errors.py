@@ -34,8 +34,10 @@ PROGRAMMING_ERRORS: tuple[type[Exception], ...] = (
 """What a member raises by a bug rather than by bad luck; these are never turned into a `Failure`."""
 
 _SECRETS = re.compile(
-    r"(?i)\b(?:sk|pk|rk|key|hf|gsk|xai|ls|lsv2|AIza)[-_][A-Za-z0-9_\-*.]{6,}|AIza[A-Za-z0-9_\-]{20,}"
-    r"|(?<=bearer )[^\s\"',]+|(?<=api[-_]key[=:])[^\s\"',&]+"
+    r"(?i)\b(?:sk|pk|rk|key|hf|gsk|xai|ls|lsv2|AIza|nvapi|gh[a-z]|github_pat|r8)[-_][A-Za-z0-9_\-*.]{6,}"
+    r"|\b(?:AIza[A-Za-z0-9_\-]{20,}|AKIA[A-Z0-9]{12,}|eyJ[A-Za-z0-9_\-]{8,2000}\.[A-Za-z0-9_\-.]+)"
+    r"|(?<=bearer )[^\s\"',]+|(?<=authorization: basic )[^\s\"',]+|(?<=://)[^\s\"',/@]+(?=@)"
+    r"|(?P<named>api.key[\"']?\s{0,3}[=:]\s{0,3}[\"']?)[^\s\"',&]{4,}"
 )
 
 
@@ -121,4 +123,4 @@ def redacted(text: str) -> str:
 
     Provider errors quote the key that they refuse, and a failure's message is stored in traces.
     """
-    return _SECRETS.sub("[redacted]", text)
+    return _SECRETS.sub(lambda found: f"{found['named'] or ''}[redacted]", text)
