@@ -13,6 +13,7 @@ from pyramid_core._drive.replay import Scripted
 from pyramid_core.commands import Ask, Gather
 from pyramid_core.errors import ReplayError
 from pyramid_core.records import answer_of, query_of, record_to_trace
+from pyramid_core.records.plain import to_mapping, to_optional, to_sequence
 from pyramid_core.types import CallRecord, Context, Failure, Query, Token, Trace
 
 _A_MOMENT = 1e-6
@@ -68,6 +69,7 @@ def recording(record: Mapping[str, Any] | Trace) -> Recording:
     """
     if isinstance(record, Trace):
         return _of_trace(record)
+    to_mapping(record, "a record")
     if record.get("deliberation") is not None:
         return _of_trace(record_to_trace(record))
     return Recording(query=query_of(record), _calls=_Responses(record))
@@ -90,14 +92,15 @@ class _Responses(Mapping[str, Sequence[CallRecord]]):
     """Responses by model, each parsed only when it is asked for: a record may hold thirty that are not."""
 
     def __init__(self, record: Mapping[str, Any]) -> None:
-        self._by_model = {str(r.get("model")): r for r in record.get("responses") or ()}
+        responses = to_sequence(record.get("responses") or (), "responses")
+        self._by_model = {str(r.get("model")): r for r in (to_mapping(r, "a response") for r in responses)}
 
     def __getitem__(self, who: str) -> Sequence[CallRecord]:
         response = self._by_model[who]
-        asked = float(response.get("asked_at") or 0.0)
+        asked = to_optional(response.get("asked_at"), "asked_at") or 0.0
         cancelled = bool(response.get("cancelled"))
         result = None if cancelled else answer_of(response)
-        latency = float(response.get("latency") or 0.0)
+        latency = to_optional(response.get("latency"), "latency") or 0.0
         return [
             CallRecord(
                 call=0,

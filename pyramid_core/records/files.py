@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pyramid_core.errors import InputError, TraceError
+from pyramid_core.records.plain import plain
 from pyramid_core.records.responses import FORMAT
 
 Record = dict[str, Any]
@@ -70,15 +71,16 @@ def read_records(path: str | Path, *, errors: Literal["raise", "collect"] = "rai
 
 
 def write_record(path: str | Path, record: Mapping[str, Any]) -> None:
-    """Append one record to `path` as one line; gzip where the name ends in .gz. NaN is written as null.
+    """Append one record to `path` as one line; gzip where the name ends in .gz. NaN is written as null,
+    and what JSON cannot say as the words it prints as.
 
     A line that an earlier writer left unfinished is closed first, so that it spoils no other.
     """
     where = Path(path)
     try:
         text = json.dumps(record, allow_nan=False)
-    except ValueError:
-        text = json.dumps(_without_nan(record), allow_nan=False)
+    except (ValueError, TypeError):
+        text = json.dumps(plain(record), allow_nan=False)
     line = text.encode("ascii") + b"\n"
     if where.suffix == ".gz":
         line = gzip.compress(line, mtime=0)
@@ -132,15 +134,3 @@ def _unfinished(path: Path) -> bool:
             return file.read(1) != b"\n"
     except FileNotFoundError:
         return False
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    if isinstance(value, float) and value != value:  # noqa: PLR0124 - only NaN differs from itself
-        return None
-    if value in (float("inf"), float("-inf")):
-        return str(value)
-    return value
