@@ -14,7 +14,6 @@ loops until nothing follows. Three laws keep it exact:
 from __future__ import annotations
 
 from enum import Enum, auto
-from math import inf
 from typing import Any
 
 from pyramid_core.commands import (
@@ -351,8 +350,6 @@ class Deliberation(Facts):
         running = [c for c in self.calls if c.state == "running" and c.purpose != "exploration"]
         keep = isinstance(end, Accept)
         self._cancel(running if keep else [c for c in self.calls if c.state == "running"], now)
-        if self._alarm != inf:
-            self._alarm = inf
         self._out.append(end)
         self.end = end
         self.ended = now

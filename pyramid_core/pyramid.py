@@ -198,9 +198,7 @@ class Pyramid:
 
     def _threads(self, query: str | Query) -> Callable[[Reader | None], ThreadConductor]:
         if self._async_only:
-            raise InputError(
-                f"{self._async_only} can only be asked asynchronously: use aask or astream"
-            )
+            raise InputError(f"{self._async_only} can only be asked asynchronously: use aask or astream")
         machine = self._deliberation(checked_query(query))
         return lambda reader: ThreadConductor(machine, self.members, gatherers=self._gatherers, reader=reader)
 

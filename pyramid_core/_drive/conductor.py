@@ -257,8 +257,12 @@ class Conductor:
             self.stop(call.number)
 
 
-def chunks(text: str, size: int = 24) -> list[Token]:
-    """`text` in pieces that end at spaces where they can; joined they are the text."""
+def chunks(text: str, size: int = 24, most: int = 64) -> list[Token]:
+    """`text` in pieces of `size` characters, longer where there would be more than some `most`, that end at spaces where they can.
+
+    Joined they are the text.
+    """
+    size = max(size, len(text) // most)
     pieces: list[Token] = []
     start = 0
     while start < len(text):
