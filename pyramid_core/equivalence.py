@@ -135,7 +135,16 @@ def kind_of(observation: Observation, equivalence: str = "auto") -> str:
     """
     if equivalence == "auto":
         return observation.shared("kind", lambda: _inferred(observation))
-    if equivalence not in STRATEGIES:
+    return checked_equivalence(equivalence)
+
+
+def checked_equivalence(equivalence: str) -> str:
+    """`equivalence`, if there is such a strategy.
+
+    Raises:
+        InputError: there is none; names those there are.
+    """
+    if equivalence != "auto" and equivalence not in STRATEGIES:
         raise InputError(f"unknown equivalence {equivalence!r}: use auto or one of {', '.join(STRATEGIES)}")
     return equivalence
 

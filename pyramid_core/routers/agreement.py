@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pyramid_core.equivalence import classes
+from pyramid_core.equivalence import checked_equivalence, classes
 from pyramid_core.errors import InputError
 from pyramid_core.routers.standing import after_oracle, foresee_votes, is_probability, points, spokesman
 from pyramid_core.types import NAN, Assessment, Decision, Foreseen, Observation, OperatingPoint
@@ -27,13 +27,13 @@ class AgreementRouter:
             of it, and rules take it to be always right.
 
     Raises:
-        InputError: an accuracy is not between 0 and 1.
+        InputError: there is no such equivalence, or an accuracy is not between 0 and 1.
     """
 
     def __init__(
         self, equivalence: str = "auto", *, oracle_accuracy: float | Mapping[str, float] | None = None
     ) -> None:
-        self.equivalence = equivalence
+        self.equivalence = checked_equivalence(equivalence)
         self._accuracy = checked_accuracy(oracle_accuracy)
 
     @property

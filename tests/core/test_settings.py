@@ -7,6 +7,7 @@ import pytest
 from pyramid_core.decision import EscalationRule
 from pyramid_core.errors import InputError
 from pyramid_core.pyramid import Pyramid
+from pyramid_core.routers import AgreementRouter
 from pyramid_core.types import Answer, Context, Policy
 
 
@@ -45,3 +46,8 @@ def test_a_shadow_price_that_is_no_number_does_not_accept_whatever_stands():
     pyramid = Pyramid(crowd=crowd, oracle=Says("o", "3"), rule=EscalationRule(c_esc=0.1))
     with pytest.raises(InputError, match="shadow_price"):
         pyramid.ask("q", shadow_price=math.nan)
+
+
+def test_an_unknown_equivalence_is_refused_before_anybody_is_asked():
+    with pytest.raises(InputError, match="unknown equivalence 'numerc'"):
+        AgreementRouter("numerc")
