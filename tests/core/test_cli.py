@@ -291,7 +291,12 @@ class TestTerminal:
     def test_ctrl_c_ends_it_quietly(self):
         ours, theirs = pty.openpty()
         with subprocess.Popen(
-            command("demo", "-n", "5000"), env=environment(), stdout=subprocess.PIPE, stderr=theirs
+            command("demo", "-n", "5000"),
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            # A test run in the background may have been told to ignore it, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process:
             os.close(theirs)
             seen = b""
