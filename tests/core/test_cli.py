@@ -41,6 +41,14 @@ QUESTION = "Ann has 12 apples. She finds 7 more. How many apples does Ann have n
 ESCAPE = "\x1b["
 
 
+HEEDING_INTERRUPTS = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from pyramid_core.cli import main
+main()
+"""
+
+
 def command(*arguments):
     return [sys.executable, "-m", "pyramid_core.cli", *arguments]
 
@@ -291,12 +299,11 @@ class TestTerminal:
     def test_ctrl_c_ends_it_quietly(self):
         ours, theirs = pty.openpty()
         with subprocess.Popen(
-            command("demo", "-n", "5000"),
+            # A test run in the background may have been told to ignore interrupts, and children inherit that.
+            [sys.executable, "-c", HEEDING_INTERRUPTS, "demo", "-n", "5000"],
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=theirs,
-            # A test run in the background may have been told to ignore it, and children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process:
             os.close(theirs)
             seen = b""
