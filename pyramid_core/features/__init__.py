@@ -11,8 +11,8 @@ from pyramid_core.features.catalogue import (
     DEFAULT_QUERY_FEATURES,
     QUERY_FEATURES,
 )
-from pyramid_core.features.members import member_features, member_signals
-from pyramid_core.features.sets import FeatureSet, view_of
+from pyramid_core.features.members import member_features
+from pyramid_core.features.sets import FeatureSet
 from pyramid_core.features.view import ClassView, Family, Feature, Level, View
 
 __all__ = [
@@ -27,6 +27,4 @@ __all__ = [
     "Level",
     "View",
     "member_features",
-    "member_signals",
-    "view_of",
 ]

@@ -85,11 +85,6 @@ def class_tokens_ratio(seen: ClassView) -> float:
     return mean(among(seen.own, tokens)) / others if others else NAN
 
 
-def length(voice: Voice) -> int | None:
-    """Characters of an answer; None where its text was not kept."""
-    return len(voice.reading.text) or None
-
-
 def tokens(voice: Voice) -> int | None:
     """Tokens of an answer, where they are known."""
     return None if voice.answer.usage is None else voice.answer.usage.output_tokens

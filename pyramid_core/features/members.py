@@ -8,11 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pyramid_core.equivalence import Voice
-from pyramid_core.features.confidence import stated
-from pyramid_core.features.lengths import length, tokens
-from pyramid_core.features.logprobs import average, least, mean_probability
-from pyramid_core.features.view import NAN, ClassView, Family, Feature, Level, View, among
+from pyramid_core.features.view import NAN, ClassView, Feature, Level, View
 
 
 def _chosen_by(member: str) -> Callable[[View], float]:
@@ -41,19 +37,6 @@ def _class_by(member: str) -> Callable[[ClassView], float]:
     return class_by
 
 
-def _signal_of(statistic: Callable[[Voice], float | None]) -> Callable[[str], Callable[[View], float]]:
-    def build(member: str) -> Callable[[View], float]:
-        def signal_of(view: View) -> float:
-            """The statistic of the member's own answer; NaN where it has none."""
-            own = [voice for voice in view.voices if voice.member == member and not voice.oracle]
-            found = among(own, statistic)
-            return found[0] if found else NAN
-
-        return signal_of
-
-    return build
-
-
 def _in(view: View, member: str, place: int) -> float:
     for at, found in enumerate(view.classes):
         if member in found.members:
@@ -67,26 +50,11 @@ _KINDS: dict[str, tuple[Level, Callable[[str], Callable[..., float]]]] = {
     "class_by": ("class", _class_by),
 }
 
-_SIGNALS: dict[str, tuple[Family, Callable[[Voice], float | None]]] = {
-    "confidence_of": ("confidence", stated),
-    "mean_prob_of": ("logprob", mean_probability),
-    "avg_logprob_of": ("logprob", average),
-    "min_logprob_of": ("logprob", least),
-    "tokens_of": ("length", tokens),
-    "length_of": ("length", length),
-}
-"""What is known of one member's answer: its scale differs by model, so levels say more where the model is known."""
-
 
 def member_feature(name: str) -> Feature | None:
     """The feature that `name`, "kind[member]", stands for; None where it is no such name."""
     kind, bracket, rest = name.partition("[")
-    if not bracket or not rest.endswith("]"):
-        return None
-    if kind in _SIGNALS:
-        family, statistic = _SIGNALS[kind]
-        return Feature(name=name, level="query", family=family, compute=_signal_of(statistic)(rest[:-1]))
-    if kind not in _KINDS:
+    if not bracket or not rest.endswith("]") or kind not in _KINDS:
         return None
     level, build = _KINDS[kind]
     return Feature(name=name, level=level, family="member", compute=build(rest[:-1]))
@@ -100,10 +68,4 @@ def member_features(crowd: Sequence[str], level: Level = "query") -> tuple[Featu
         if its_level == level
         for member in crowd
     ]
-    return tuple(feature for name in names if (feature := member_feature(name)) is not None)
-
-
-def member_signals(crowd: Sequence[str]) -> tuple[Feature, ...]:
-    """What is known of each member's own answer: confidence, log-probabilities, lengths; all of level query."""
-    names = [f"{kind}[{member}]" for kind in _SIGNALS for member in crowd]
     return tuple(feature for name in names if (feature := member_feature(name)) is not None)
