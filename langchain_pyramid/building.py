@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from langchain_pyramid.roster import Roster, roster_of
-from pyramid_core.decision import ThresholdRule
+from pyramid_core.decision import EscalateTools, ThresholdRule
 from pyramid_core.errors import InputError
 from pyramid_core.pyramid import Pyramid
 
@@ -21,6 +21,7 @@ PARTS = (
     "oracle",
     "router",
     "rule",
+    "escalate_tools",
     "policy",
     "prices",
     "timeout",
@@ -60,11 +61,14 @@ def build(model: str, parts: tuple[Any, ...]) -> Built:
     """
     given = dict(zip(PARTS, parts, strict=True))
     roster = roster_of(given["crowd"], given["oracle"], given["prices"])
+    rule = rule_of(model, given["rule"])
+    if given["escalate_tools"]:
+        rule = EscalateTools(ThresholdRule() if rule is None else rule, given["escalate_tools"])
     pyramid = Pyramid(
         crowd=roster.crowd,
         oracle=roster.oracles,
         router=given["router"],
-        rule=rule_of(model, given["rule"]),
+        rule=rule,
         policy=given["policy"],
         deadline=given["timeout"],
         explore=given["explore"],

@@ -50,6 +50,8 @@ class ChatPyramid(BaseChatModel):
         oracle: the chat model that is asked when the crowd is not to be trusted, or several, cheapest first.
         router: a router, the name of a shipped one, or a saved one's folder; None: agreement.
         rule: a rule, or the threshold on p_fail as a number; None: the router's `baseline-match` point.
+        escalate_tools: names of tools whose calls are the oracle's to make, whatever the crowd says
+            (`pyramid_core.decision.EscalateTools`).
         policy: when the rule is asked and what runs meanwhile (`pyramid_core.types.Policy`).
         prices: `pyramid_core.prices.Price` by model name, for the bill; without them costs are unknown.
         trace_handlers: callback handlers, or classes of them, that see every member's run although they show
@@ -73,6 +75,7 @@ class ChatPyramid(BaseChatModel):
     oracle: Any = Field(default=None, exclude=True, repr=False)
     router: Any = Field(default=None, exclude=True, repr=False)
     rule: Any = Field(default=None, exclude=True, repr=False)
+    escalate_tools: Any = Field(default=None, exclude=True, repr=False)
     policy: Any = Field(default=None, exclude=True, repr=False)
     prices: Any = Field(default=None, exclude=True, repr=False)
     trace_handlers: Any = Field(default=(), exclude=True, repr=False)

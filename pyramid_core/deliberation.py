@@ -59,10 +59,10 @@ class Deliberation(Facts):
 
     def start(self, now: float, context: Context) -> list[Command]:
         """Begin at `now`; `context` is frozen into the trace."""
+        self._start = now
         if context.pinned is not None and context.pinned not in (*self.oracles, "crowd"):
             raise InputError(f"pinned must be 'crowd' or one of {list(self.oracles)}, not {context.pinned!r}")
         self.context = context
-        self._start = now
         return self._advance(now, "start", None)
 
     def answered(self, call: int, answer: Answer, now: float) -> list[Command]:
@@ -190,18 +190,33 @@ class Deliberation(Facts):
         key = (self._facts, may_wait)
         if self._judged is not None and self._judged[0] == key:
             return self._judged[1]
-        assessment = self.router.assess(self.observation())
+        assessment = self._assess()
         decision = self._decide(assessment, self._options(may_wait=may_wait))
         judgement = self._judgement(assessment, decision, now)
         self._judged = (key, judgement)
         return judgement
 
+    def _assess(self) -> Assessment:
+        assessment = self.router.assess(self.observation())
+        if not isinstance(assessment, Assessment):
+            raise ContractError(
+                f"router {self.router.id!r} gave {type(assessment).__name__}, not an Assessment"
+            )
+        if not (0.0 <= assessment.p_fail <= 1.0 or isnan(assessment.p_fail)):
+            raise ContractError(
+                f"router {self.router.id!r} gave p_fail {assessment.p_fail!r}, no probability"
+            )
+        return assessment
+
     def _options(self, *, may_wait: bool) -> Options:
         oracles = () if self.context.pinned == "crowd" else self._open()
-        return Options(oracles=oracles, may_wait=may_wait, context=self.context)
+        replies = self.observation().replies
+        return Options(oracles=oracles, may_wait=may_wait, context=self.context, replies=replies)
 
     def _decide(self, assessment: Assessment, options: Options) -> Decision:
         decision = self.rule.decide(assessment, options)
+        if not isinstance(decision, Decision):
+            raise ContractError(f"the rule gave {type(decision).__name__}, not a Decision")
         if decision.verdict is Verdict.ESCALATE and decision.oracle not in options.oracles:
             raise ContractError(
                 f"the rule names oracle {decision.oracle!r}; open are {list(options.oracles)}"
@@ -324,7 +339,7 @@ class Deliberation(Facts):
             call.heeded = True
             self._facts += 1
         self._cancel(self._running("gather"), now)
-        assessment = self.router.assess(self.observation())
+        assessment = self._assess()
         decision, mark = Decision(verdict=Verdict.ACCEPT, reason=reason), reason
         if reason == "deadline" and self._complete() and not awaited and not early:
             decision = self._decide(assessment, self._options(may_wait=False))

@@ -97,11 +97,19 @@ class Assessment:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a rule may choose from at this moment: the open oracles, and whether answers may still come."""
+    """What a rule may choose from at this moment.
+
+    Attributes:
+        oracles: those that are open.
+        may_wait: whether answers may still come.
+        context: of the query.
+        replies: what came so far, for a rule that must know what it would accept.
+    """
 
     oracles: tuple[str, ...]
     may_wait: bool
     context: Context = field(default_factory=Context)
+    replies: tuple[Reply, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
