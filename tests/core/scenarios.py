@@ -185,17 +185,18 @@ class Unsure(AgreementRouter):
 
 
 class Foresees(AgreementRouter):
-    """Expects, after so many replies, this oracle to be asked with this probability."""
+    """Expects, after so many replies, this oracle to be asked with this probability (None: that what stands is accepted)."""
 
-    def __init__(self, expected: Mapping[int, tuple[str, float]]) -> None:
+    def __init__(self, expected: Mapping[int, tuple[str | None, float]]) -> None:
         super().__init__()
         self._expected = expected
 
     def foresee(
         self, observation: Observation, decide: Callable[[Assessment], Decision]
     ) -> Mapping[Foreseen, float]:
-        oracle, p = self._expected.get(len(observation.replies), ("", 0.0))
-        return {Foreseen(verdict=Verdict.ESCALATE, oracle=oracle): p} if p else {}
+        oracle, p = self._expected.get(len(observation.replies), (None, 0.0))
+        verdict = Verdict.ACCEPT if oracle is None else Verdict.ESCALATE
+        return {Foreseen(verdict=verdict, oracle=oracle): p} if p else {}
 
 
 class Chooses(AgreementRouter):

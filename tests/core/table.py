@@ -330,6 +330,9 @@ EARLY_STOPS = (
              "0: ask a, ask b, ask c | 2: cancel c, ask o | 7: accept o decided", early_stop=0.33),
     scenario("the verdict is sure but nothing stands: wait for an answer", "a 1 !; b 2 x; c 3 y", "o 5 z",
              "0: ask a, ask b, ask c | 2: cancel c, accept b decided", rule=By("accept")),
+    scenario("whatever is foreseen, nothing stands: wait for an answer", "a 1 !; b 2 x; c 3 y", "o 5 z",
+             "0: ask a, ask b, ask c | 2: cancel c, accept b decided", rule=By("accept"),
+             router=Foresees({1: (None, 1.0), 2: (None, 1.0)})),
     scenario("a router that foresees nothing never stops early", "a 1 x; b 2 y; c 3 y", "o 5 z",
              "0: ask a, ask b, ask c | 3: ask o | 8: accept o decided", router=Foresees({})),
 )
