@@ -23,7 +23,6 @@ from pyramid_core.features import (
     ClassView,
     FeatureSet,
     View,
-    view_of,
 )
 from pyramid_core.types import Answer, Observation, Query, Reply
 
@@ -73,7 +72,7 @@ def main() -> None:
             print(f"  {name:36}{cost(step, lambda n=characters: observation(n, rng)):7.1f}")  # type: ignore[misc]
 
     def ready() -> ClassView:
-        view: View = view_of(observation(400, rng))
+        view = View(observation(400, rng))
         return ClassView(view, view.classes[0])
 
     print("each feature alone, at 400 characters, without the classes:")

@@ -85,7 +85,7 @@ class FeatureSet:
 
     def rows(self, observation: Observation) -> list[list[float]]:
         """The values: one row at level "query", one for each class in the order of `classes` at level "class"."""
-        view = view_of(observation, self.equivalence)
+        view = View(observation, self.equivalence)
         if self.level == "query":
             return [[compute(view) for compute in self._computes]]
         row = [feature.compute(view) if feature.level == "query" else 0.0 for feature in self.features]
@@ -116,11 +116,6 @@ class FeatureSet:
         return tuple(
             (at, feature.compute) for at, feature in enumerate(self.features) if feature.level == "class"
         )
-
-
-def view_of(observation: Observation, equivalence: str = "auto") -> View:
-    """The one view of an observation under a strategy."""
-    return observation.shared(("view", equivalence), lambda: View(observation, equivalence))
 
 
 def _find(column: Sequence[str | int], known: Mapping[str, Feature]) -> Feature:

@@ -1,7 +1,8 @@
 """What features look at: one observation, with everything that several of them need computed once.
 
 A `View` is of a whole observation, a `ClassView` of one class in it. Answers are in the crowd's order, so that no
-float sum depends on who answered first.
+float sum depends on who answered first. What was worked out of single answers and of pairs stays with their readings
+(`Reading.notes`); the view itself is not kept, since an observation that held it would be a cycle of references.
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
+import gc
 import math
 import random
 import time
+import weakref
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyramid_core.equivalence import classes
+from pyramid_core.equivalence import classes, voices
 from pyramid_core.errors import InputError
 from pyramid_core.features import (
     CLASS_FEATURES,
@@ -16,7 +18,6 @@ from pyramid_core.features import (
     Feature,
     FeatureSet,
     member_features,
-    view_of,
 )
 from pyramid_core.types import Answer, Failure, Observation, Query, Reply, ToolCall, Usage
 
@@ -180,9 +181,16 @@ def test_a_set_uses_its_own_equivalence():
         assert FeatureSet(level, DEFAULT_QUERY_FEATURES, equivalence).rows(seen)[0][0] == worth
 
 
-def test_sets_over_one_observation_share_its_view():
-    seen = observed("7", "8")
-    assert view_of(seen, "auto") is view_of(seen, "auto")
+def test_an_observation_is_freed_without_the_collector():
+    seen = observed("7", "7", "8")
+    CLASS_SET.rows(seen)
+    text = weakref.ref(voices(seen)[0].reading)
+    gc.disable()
+    try:
+        del seen
+        assert text() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
