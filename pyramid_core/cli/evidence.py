@@ -84,7 +84,7 @@ def profile(
             cv,
             seeds=seeds,
             equivalence=equivalence.replace("-", "_"),
-            without=tuple(without or ()),
+            without=_families(without),
             fusion=fusion,
             crowd_cost=crowd_cost,
             oracle_accuracy=oracle_accuracy,
@@ -130,7 +130,7 @@ def train(
             label=label,
             any_crowd=any_crowd,
             equivalence=equivalence.replace("-", "_"),
-            without=tuple(without or ()),
+            without=_families(without),
             grade=grade,
             folds=cv,
             seed=seed,
@@ -219,6 +219,14 @@ def verify(
 COMMANDS = (train, calibrate, profile, verify)
 
 
+_ALSO = {"logprobs": "logprob", "lengths": "length", "members": "member"}
+"""Other words for families of features."""
+
+
+def _families(names: list[str] | None) -> tuple[str, ...]:
+    return tuple(_ALSO.get(name, name) for name in names or ())
+
+
 def _plan(wanted: Any, router: str | None, cv: int | None, **settings: Any) -> Plan:
     from pyramid_core.evaluation.profile import Plan
     from pyramid_core.routers import load_router
@@ -232,9 +240,8 @@ def _plan(wanted: Any, router: str | None, cv: int | None, **settings: Any) -> P
         return Plan(wanted=wanted, kind=kind, folds=cv, **settings)
     if router is None:
         raise InputError("name a finished router with --router, or train one in folds with --cv 5")
-    for name in ("without",):
-        if settings.get(name):
-            raise InputError(f"--{name} needs --cv: a finished router has its features")
+    if settings.get("without"):
+        raise InputError("--without needs --cv: a finished router has its features")
     return Plan(wanted=wanted, kind=None, router=load_router(router, wanted.crowd), **settings)
 
 
