@@ -39,8 +39,8 @@ from pyramid_core.sandbox import (
 from pyramid_core.text import value_form
 from pyramid_core.types import Answer, Query
 
-LIMITS = Limits(seconds=2.0, cpu_seconds=10, restarts=1)
-"""Evidence is worth little time: a program that does not end soon on small inputs is one that times out."""
+LIMITS = Limits(seconds=1.0, cpu_seconds=10, restarts=0)
+"""Evidence is worth little time: whoever waits for it waits for two seconds (`Policy.gather_patience`)."""
 
 _CALLED = re.compile(r"([A-Za-z_]\w*)\(")
 
@@ -110,7 +110,7 @@ class BehaviourGatherer:
                 "evidence from behaviour runs programs that models wrote, which is your decision: pass run_code=True "
                 "(--run-code)"
             )
-        self.sandbox = sandbox or Sandbox(limits=LIMITS)
+        self.sandbox = sandbox or Sandbox(limits=LIMITS, workers=4)
         self.examples = examples
         self.inputs = inputs
         self.seed = seed

@@ -308,27 +308,31 @@ class Sandbox:
             )
         reasons = []
         for mode in _MODES:
-            with self._started(mode, "", []) as running:
-                try:
-                    said = running.line(self.limits.startup_seconds)
-                except Ended as ended:
-                    said = f"refused the process ended: {ended.how}"
-            if said is None:
-                reasons.append(f"{mode}: it was not ready after {self.limits.startup_seconds:g} s")
-            elif said.startswith("ready"):
+            said = self._answer_of(mode)
+            if said.startswith("ready"):
                 found = _ALWAYS | (set(said.partition(" ")[2].split(",")) & set(PROTECTIONS))
                 missing = sorted(self.require - found)
                 if not missing:
                     return mode, found
-                reasons.append(f"{mode}: has no protection {missing}")
-            else:
-                reasons.append(f"{mode}: {said.partition(' ')[2]}")
+                said = f"refused it has no protection {missing}"
+            reasons.append(f"{mode}: {said.partition(' ')[2]}")
         raise SandboxError(
             "programs cannot be run safely here ("
             + "; ".join(reasons)
             + "): start the process as a user other than "
             "root, allow user namespaces, require less, or give another interpreter with python="
         )
+
+    def _answer_of(self, mode: str) -> str:
+        """What a mode says to a program that does nothing: ready, or refused and why."""
+        try:
+            with self._started(mode, "", []) as running:
+                said = running.line(self.limits.startup_seconds)
+        except Ended as ended:
+            return f"refused the process ended: {ended.how}"
+        except OSError as error:
+            return f"refused {error}"
+        return said or f"refused it was not ready after {self.limits.startup_seconds:g} s"
 
 
 def _heard(running: Running, seconds: float) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from pyramid_core.evaluation.graders import (
     numeric,
     tool_calls,
 )
+from pyramid_core.sandbox import Limits, Sandbox
 from pyramid_core.types import Answer, Query, ToolCall
 from tests.core.recorded import records
 
@@ -171,7 +172,6 @@ class TestCode:
             (PASSING, True),
             (f"Sure!\n```python\n{PASSING}\n```\nDone.", True),
             ("def f(x):\n    return 2 * x", False),
-            ("def f(x):\n    while True: pass", False),
             ("def f(x:", False),
             ("def g(x):\n    return x + 1", False),
             ("import os\nos._exit(0)", False),
@@ -181,6 +181,10 @@ class TestCode:
     )
     def test_is_right_where_its_tests_pass(self, code, answer, right):
         assert code(answer, TEST, "") is right
+
+    def test_is_wrong_where_it_does_not_end(self, code):
+        brisk = CodeGrader(run_code=True, sandbox=Sandbox(limits=Limits(seconds=1.0)))
+        assert brisk("def f(x):\n    while True: pass", TEST, "") is False
 
     @pytest.mark.parametrize(
         "reference", [None, "", "x = 1", "not python", {"entry_point": "f"}, {"test": 5}, ["x"]]
