@@ -7,7 +7,6 @@ manager. Asking and streaming, sync and async, share one preparation and one rea
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
@@ -56,12 +55,6 @@ class SyncLLMMember:
         for chunk in getattr(self.llm, "stream_" + call.method)(**call.arguments()):
             yield from collected.tokens(chunk)
         yield self._answer(collected.last(), collected)
-
-    async def astream(self, query: Query) -> AsyncIterator[Token | Answer]:
-        """Stream the LLM, each chunk computed off the event loop."""
-        pieces = self.stream(query)
-        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-            yield piece
 
     def tool_calls(self, response: ChatResponse) -> list[ToolSelection]:
         """The calls that this LLM's response asks for, as the LLM itself reads them."""

@@ -14,6 +14,7 @@ loops until nothing follows. Three laws keep it exact:
 from __future__ import annotations
 
 from enum import Enum, auto
+from math import isnan
 from typing import Any
 
 from pyramid_core.commands import (

@@ -12,6 +12,7 @@ from typing import Any
 
 from pyramid_core.commands import Accept, Command, End, Logged
 from pyramid_core.types import (
+    NAN,
     Answer,
     Assessment,
     CallRecord,
@@ -87,7 +88,7 @@ class Facts:
         self.cut = False
         self.live: int | None = None
         self.end: End | None = None
-        self.ended = inf
+        self.ended = NAN
         self.log: list[Logged] = []
         self._start = 0.0
         self._ticked = -inf
