@@ -393,7 +393,7 @@ class TestHostilePrograms:
                 "as the same user, without a file system of its own, a program writes what the user may"
             )
         tmp_path.chmod(0o755)
-        places = [str(tmp_path), str(ROOT), "/etc", "/usr", "/", str(Path.home()), str(temporary)]
+        places = [str(tmp_path), str(ROOT), "/etc", "/usr", "/", str(temporary)]
         program = (
             "def f(places):\n"
             "    done = []\n"
