@@ -146,8 +146,9 @@ class Deliberation(Facts):
         if self._crowd_to_cut():
             self._cut_crowd(now)
             return _Next.AGAIN
-        if self.context.pinned in self._open():
-            return self._escalate(str(self.context.pinned), now)
+        pinned = self.context.pinned
+        if pinned is not None and pinned in self._open():
+            return self._escalate(pinned, now)
         if not self._complete():
             return self._consider(now)
         waiting = self._gather(now)

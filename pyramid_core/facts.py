@@ -149,8 +149,8 @@ class Facts:
         return [c for c in self.calls if c.role == role and c.state == "running"]
 
     def _unasked(self) -> tuple[str, ...]:
-        asked = sum(c.role == "crowd" for c in self.calls)
-        return self.crowd[asked:]
+        asked = [c for c in self.calls if c.role == "crowd"]
+        return self.crowd[len(asked) :]
 
     def _answers(self) -> tuple[int, ...]:
         return tuple(
@@ -171,10 +171,8 @@ class Facts:
         return judgement
 
     def _oracles_answered(self) -> int:
-        return sum(
-            c.role == "oracle" and c.heeded and c.state == "done" and isinstance(c.result, Answer)
-            for c in self.calls
-        )
+        oracles = [c for c in self.calls if c.role == "oracle"]
+        return len([c for c in oracles if c.heeded and c.state == "done" and isinstance(c.result, Answer)])
 
     def _open(self) -> tuple[str, ...]:
         if self._oracles_answered() >= self.policy.escalations:

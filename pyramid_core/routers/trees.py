@@ -108,7 +108,7 @@ class Forest:
         if table.ndim != 2 or table.shape[1] != self.features:
             raise RouterError(f"the trees read {self.features} features a row, not an array of {table.shape}")
         if self.masks is not None and len(table) <= FEW:
-            return self._sum(self.masks.leaves(self._inputs(table)))
+            return _sums(self.masks.leaves(self._inputs(table)))
         if len(table) <= BATCH:
             return self._walk(table)
         return np.concatenate([self._walk(table[at : at + BATCH]) for at in range(0, len(table), BATCH)])
@@ -137,18 +137,17 @@ class Forest:
         for _ in range(self.depth):
             column = self.split.take(node) + starts
             node = self.child.take(node) + (flat.take(column) >= self.threshold.take(node))
-        return self._sum(np.broadcast_to(self.value.take(node), (len(table), self.trees)))
-
-    def _sum(self, leaves: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        terms = np.empty((len(leaves), self.trees + 1), dtype=np.float32)
-        terms[:, 0] = self.margin
-        terms[:, 1:] = leaves
-        return terms.cumsum(axis=1, dtype=np.float32)[:, -1].astype(np.float64)
+        leaves = np.empty((len(table), self.trees + 1), dtype=np.float32)
+        leaves[:, 0] = self.margin
+        leaves[:, 1:] = self.value.take(node)
+        return _sums(leaves)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Masks:
     """Small trees as bit masks; a tree with fewer nodes is filled up with nodes that rule nothing out.
+
+    Before the first tree stands one of a single leaf, the margin: the leaves then are all that is added up.
 
     Attributes:
         split: [nodes * trees] the input that each node looks at, as in `Forest`.
@@ -170,12 +169,13 @@ class Masks:
         trees = [_left_to_right(forest, int(root)) for root in forest.roots]
         if not trees or max(len(leaves) for _, leaves in trees) > LEAVES:
             return None
-        shape = (max(1, *(len(nodes) for nodes, _ in trees)), len(trees))
+        shape = (max(1, *(len(nodes) for nodes, _ in trees)), len(trees) + 1)
         split = np.full(shape, 2 * forest.features, dtype=np.int64)
         threshold = np.zeros(shape, dtype=np.float32)
         ruled_out = np.zeros(shape, dtype=np.uint16)
-        value = np.zeros((len(trees), LEAVES), dtype=np.float32)
-        for tree, (nodes, leaves) in enumerate(trees):
+        value = np.zeros((len(trees) + 1, LEAVES), dtype=np.float32)
+        value[0, 0] = forest.margin
+        for tree, (nodes, leaves) in enumerate(trees, start=1):
             value[tree, : len(leaves)] = forest.value[leaves]
             for place, (node, bits) in enumerate(nodes):
                 split[place, tree] = forest.split[node]
@@ -190,10 +190,15 @@ class Masks:
         )
 
     def leaves(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """[rows, trees] the leaf that each row reaches in each tree."""
+        """[rows, 1 + trees] the margin, and the leaf that each row reaches in each tree."""
         seen = inputs.take(self.split, axis=1).reshape(-1, *self.threshold.shape)
         gone = np.bitwise_or.reduce((seen >= self.threshold) * self.ruled_out, axis=1)
         return self.value.take(_LOWEST_CLEAR.take(gone) + self.starts)
+
+
+def _sums(leaves: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """[rows] the leaves added up one after another in float32, as xgboost does."""
+    return leaves.cumsum(axis=1, dtype=np.float32)[:, -1].astype(np.float64)
 
 
 def _left_to_right(forest: Forest, root: int) -> tuple[list[tuple[int, int]], list[int]]:
