@@ -167,13 +167,14 @@ class Deliberation(Facts):
         return _Next.WAIT
 
     def _crowd_to_cut(self) -> bool:
-        if self.cut or not (self._running("crowd") or self._unasked()):
-            return False
-        return self._ticked >= self._patience_ends() or (self.fusing and self._oracles_answered() > 0)
+        late = self._ticked >= self._patience_ends() or (self.fusing and self._oracles_answered() > 0)
+        return late and not self.cut and bool(self._running("crowd") or self._unasked())
 
     def _gather(self, now: float) -> _Next | None:
+        if not self.router.evidence:
+            return None
         over = self._answers()
-        if not self.router.evidence or len(over) < 2 or (self._oracles_answered() and not self.fusing):
+        if len(over) < 2 or (self._oracles_answered() and not self.fusing):
             return None
         asked = {c.who: c for c in self.calls if c.role == "gather" and c.over == over}
         for kind in self.router.evidence:

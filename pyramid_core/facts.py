@@ -127,12 +127,9 @@ class Facts:
         replies = tuple(
             Reply(call=c.number, role=c.role, who=c.who, result=c.result) for c in heard if c.role != "gather"
         )
-        over = self._answers()
-        evidence = {
-            c.who: c.result
-            for c in heard
-            if c.role == "gather" and c.over == over and not isinstance(c.result, Failure)
-        }
+        gathered = [c for c in heard if c.role == "gather" and not isinstance(c.result, Failure)]
+        over = self._answers() if gathered else ()
+        evidence = {c.who: c.result for c in gathered if c.over == over}
         waiting = () if self._complete() else tuple(c.who for c in self._running("crowd")) + self._unasked()
         return Observation(
             query=self.query,
