@@ -64,11 +64,17 @@ def records(count: int) -> list[dict[str, Any]]:
 
 
 @cache
-def query_level() -> LearnedRouter:
-    """One booster on one row of 20 features."""
+def query_level(equivalence: str = "auto") -> LearnedRouter:
+    """One booster on one row; a card may fix how answers are compared, or leave it to be inferred each time."""
     growth = Growth(trees=200, depth=4, least=1.0)
     return fit(
-        records(600), crowd=CROWD, oracle="o", kind="anytime", features=DEFAULT_QUERY_FEATURES, growth=growth
+        records(600),
+        crowd=CROWD,
+        oracle="o",
+        kind="anytime",
+        equivalence=equivalence,
+        features=DEFAULT_QUERY_FEATURES,
+        growth=growth,
     )
 
 
@@ -112,7 +118,8 @@ def answers(values: tuple[int, ...], seed: int) -> list[Answer]:
 def report() -> None:
     """Print the figures."""
     for name, router, values, limit in (
-        ("one booster, one row", query_level(), (72, 72, 70), 150),
+        ("one booster, one row", query_level("numeric"), (72, 72, 70), 150),
+        ("the same, equivalence inferred", query_level(), (72, 72, 70), 150),
         ("two boosters, three classes", class_level(), (72, 70, 96), 250),
     ):
         trees = [len(json.loads(router.files["fail.json"])["learner"]["gradient_booster"]["model"]["trees"])]
