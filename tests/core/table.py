@@ -145,6 +145,11 @@ ORDERS = tuple(
 DEADLINES = (
     scenario("in the crowd phase: the best so far", SPLIT, "o 5 z",
              "0: ask a, ask b, ask c, wake 2.5 | 2.5: cancel c, accept a deadline", rule=MAJORITY, deadline=2.5),
+    scenario("in the crowd phase: the rule is not asked of a part of the crowd", "a 1 x; b 3 y; c 3 y", "o 5 z",
+             "0: ask a, ask b, ask c, wake 2.5 | 2.5: cancel b, cancel c, accept a deadline", rule=ANY, deadline=2.5),
+    scenario("in the crowd phase: nobody abstains from a part of the crowd", "a 1 x; b 3 y; c 3 y", "o 5 z",
+             "0: ask a, ask b, ask c, wake 2.5 | 2.5: cancel b, cancel c, accept a deadline", rule=By("abstain"),
+             early_stop=None, deadline=2.5),
     scenario("before the first answer", SPLIT, "o 5 z",
              "0: ask a, ask b, ask c, wake 0.5 | 0.5: cancel a, cancel b, cancel c, "
              "fail 0 (deadline before the first answer)", deadline=0.5),

@@ -7,6 +7,7 @@ import pytest
 from pyramid_core.commands import Accept
 from pyramid_core.deliberation import Deliberation
 from pyramid_core.errors import ContractError, InputError
+from pyramid_core.routers import AgreementRouter
 from pyramid_core.types import Answer, Context, Failure
 from tests.core.scenarios import (
     RUNNERS,
@@ -270,6 +271,26 @@ def test_a_gather_is_recorded_with_what_it_was_about():
         ("kind", (0, 1), 0.9),
         ("kind", (0, 1, 3), 0.9),
     ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sequences: patience ends: the others are never asked",
+        "sequences: two differ: the third is never asked either",
+        "patience: the slow are cut and the verdict falls without them",
+    ],
+)
+def test_who_was_cut_or_never_asked_is_not_pending(name):
+    pending = []
+
+    class Looks(AgreementRouter):
+        def assess(self, observation):
+            pending.append(observation.pending)
+            return super().assess(observation)
+
+    run_replay(changed(TABLE[name], router=Looks()))
+    assert pending[-1] == ()
 
 
 def test_missing_evidence_is_missing_not_zero():
