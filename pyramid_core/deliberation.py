@@ -141,8 +141,6 @@ class Deliberation(Facts):
             return _Next.WAIT
         if self.begun:
             return self._gone_out(now)
-        if self.live is not None and self.calls[self.live].failed:
-            self.live = None
         if self._crowd_to_cut():
             self._cut_crowd(now)
             return _Next.AGAIN
@@ -337,11 +335,11 @@ class Deliberation(Facts):
             )
             return
         awaited = any(c.heeded for c in self._running("oracle"))
-        early = [c for c in self.calls if c.role == "oracle" and not c.heeded and c.state == "done"]
+        oracles = [c for c in self.calls if c.role == "oracle" and c.state == "done" and not c.failed]
+        early = [c for c in oracles if not c.heeded]
         for call in early:
             call.heeded = True
             self._facts += 1
-        self._cancel(self._running("gather"), now)
         assessment = self._assess()
         decision, mark = Decision(verdict=Verdict.ACCEPT, reason=reason), reason
         if reason == "deadline" and self._complete() and not awaited and not early:

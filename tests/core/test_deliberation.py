@@ -239,6 +239,40 @@ def test_a_trace_of_an_accepted_query_tells_who_was_asked_why_and_what_became_of
 
 
 @pytest.mark.parametrize(
+    ("name", "judged"),
+    [
+        ("tiers: two escalations", [(1, "escalate", False), (2, "escalate", True), (3, "accept", True)]),
+        (
+            "deadlines: in the crowd phase: the best so far",
+            [(1, "escalate", False), (2, "escalate", False), (2.5, "accept", False)],
+        ),
+        (
+            "deadlines: in the oracle phase: the crowd's answer",
+            [(1, "escalate", False), (2, "escalate", False), (4, "accept", False)],
+        ),
+        (
+            "watchers: the same solution is not offered again",
+            [(1, "escalate", False), (2, "escalate", False), (3, "accept", True)],
+        ),
+        ("evidence: a deadline while gathering: the best so far", [(3, "escalate", False)]),
+        (
+            "speculation: done before the verdict: hidden, then at hand",
+            [
+                (1, "escalate", False),
+                (2, "escalate", False),
+                (2.5, "escalate", False),
+                (3, "escalate", False),
+                (3, "accept", True),
+            ],
+        ),
+    ],
+)
+def test_a_trace_tells_each_moment_of_judgement_once(name, judged):
+    trace = run_replay(TABLE[name]).trace
+    assert [(j.at, str(j.decision.verdict), j.after_oracle) for j in trace.judgements] == judged
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "exploration: on accepting: the oracle is asked for the record",
