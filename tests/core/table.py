@@ -522,6 +522,8 @@ FUSION = (
              "0: ask a, ask b, ask c | 2: ask o | 7: cancel c, accept o decided", router=Fusing(), fuse=True),
     scenario("the oracle fails: the crowd is heard to its end", "a 1 x; b 2 y; c 4 y", "o 1 !",
              "0: ask a, ask b, ask c | 2: ask o | 4: accept b fallback", router=Fusing(), fuse=True),
+    scenario("a router that could fuse, and a policy that does not", SPLIT, "o 5 z",
+             "0: ask a, ask b, ask c | 2: cancel c, ask o | 7: accept o decided", router=Fusing()),
     scenario("a router that does not fuse", SPLIT, "o 5 z",
              "0: ask a, ask b, ask c | 2: cancel c, ask o | 7: accept o decided", fuse=True),
     scenario("listening: live, not fused", SPLIT, "o 1 ~p 1 =",

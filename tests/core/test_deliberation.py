@@ -200,6 +200,13 @@ def test_what_a_cancelled_call_still_brings_completes_the_bill_and_nothing_else(
     assert m.trace.judgements == before.judgements
 
 
+def test_what_has_not_ended_is_not_settled():
+    m = machine()
+    assert (m.settled, m.trace.end, m.trace.settled) == (False, "", False)
+    m.start(0.0, Context())
+    assert (m.settled, m.trace.end, m.trace.settled) == (False, "", False)
+
+
 def test_a_call_ends_once():
     m = machine()
     m.start(0.0, Context())

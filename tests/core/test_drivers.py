@@ -316,6 +316,9 @@ class TestChunks:
         pieces = [token.text for token in chunks("some words and a verylongwordthatdoesnotfitinanychunk" * 3)]
         assert all(0 < len(piece) <= 24 for piece in pieces)
 
+    def test_a_long_text_is_few_chunks(self):
+        assert len(chunks("word " * 200_000)) < 100
+
     def test_chunks_end_at_spaces(self):
         assert [token.text for token in chunks("the quick brown fox jumps over the dog")] == [
             "the quick brown fox ",
