@@ -143,11 +143,14 @@ class Fusing(AgreementRouter):
 
 
 class Evident(AgreementRouter):
-    """Believes the gathered evidence, a p_fail; without it nothing can be said of a complete crowd."""
+    """Believes the gathered evidence, a p_fail; without it nothing can be said of a complete crowd.
 
-    def __init__(self, *kinds: str, fuses: bool = False) -> None:
+    It expects, after `expects` replies, the oracle o to be asked.
+    """
+
+    def __init__(self, *kinds: str, fuses: bool = False, expects: int = -1) -> None:
         super().__init__()
-        self._kinds, self._fuses = kinds, fuses
+        self._kinds, self._fuses, self._expects = kinds, fuses, expects
 
     evidence = property(lambda self: self._kinds)
     fuses = property(lambda self: self._fuses)
@@ -162,7 +165,8 @@ class Evident(AgreementRouter):
     def foresee(
         self, observation: Observation, decide: Callable[[Assessment], Decision]
     ) -> Mapping[Foreseen, float]:
-        return {}
+        expected = len(observation.replies) == self._expects
+        return {Foreseen(verdict=Verdict.ESCALATE, oracle="o"): 0.9} if expected else {}
 
 
 class Forecast(AgreementRouter):

@@ -306,6 +306,11 @@ def test_the_first_token_is_recorded_when_it_goes_out_not_when_it_comes():
     assert trace.calls[3].first_token_at == 4.0
 
 
+def test_a_gather_is_not_about_an_early_oracle_s_answer():
+    trace = run_replay(TABLE["evidence: not of an early oracle's answer"]).trace
+    assert [c.over for c in trace.calls if c.role == "gather"] == [(0, 1, 2)]
+
+
 def test_a_gather_is_recorded_with_what_it_was_about():
     trace = run_replay(TABLE["evidence: under fusion: again over the oracle's answer too"]).trace
     assert [(c.who, c.over, c.result) for c in trace.calls if c.role == "gather"] == [
