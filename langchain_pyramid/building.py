@@ -10,11 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from langchain_pyramid.roster import Roster, roster_of
-from pyramid_core.decision import EscalateTools, ThresholdRule
-from pyramid_core.errors import InputError
+from pyramid_core.decision import EscalateTools, ThresholdRule, rule_of
 from pyramid_core.pyramid import Pyramid
-
-NAME = "pyramid"
 
 PARTS = (
     "crowd",
@@ -85,23 +82,3 @@ def build(model: str, parts: tuple[Any, ...]) -> Built:
         "policy": repr(pyramid.policy),
     }
     return Built(parts=parts, roster=roster, pyramid=pyramid, identity=identity)
-
-
-def rule_of(model: str, rule: Any) -> Any:
-    """The rule as the core takes it: the user's own, or the operating point that the model's name asks for.
-
-    Raises:
-        InputError: the name or the rule cannot be used.
-    """
-    name, colon, point = model.partition(":")
-    if name != NAME or (colon and not point):
-        raise InputError(f"model must be 'pyramid' or 'pyramid:<operating point>', not {model!r}")
-    if point and rule is not None:
-        raise InputError(f"model={model!r} and rule={rule!r} both say when to escalate: give one of them")
-    if point:
-        return ThresholdRule(operating_point=point)
-    if isinstance(rule, (int, float)) and not isinstance(rule, bool):
-        return ThresholdRule(float(rule))
-    if rule is not None and not callable(getattr(rule, "decide", None)):
-        raise InputError(f"rule must be a rule or a threshold between 0 and 1, not {rule!r}")
-    return rule

@@ -32,12 +32,13 @@ from langchain_core.utils.uuid import uuid7
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
 from langchain_pyramid.binding import BOUND_NAMES, Binding, Structured, parsed_by
-from langchain_pyramid.building import NAME, PARTS, Built, build
+from langchain_pyramid.building import PARTS, Built, build
 from langchain_pyramid.calls import PARENT, PRIVATE, STRUCTURED, Call
 from langchain_pyramid.roster import profile_of
 from langchain_pyramid.runs import Parent
 from langchain_pyramid.turns import Turn, from_cache
 from pyramid_core import __version__
+from pyramid_core.decision import NAME
 from pyramid_core.errors import InputError
 from pyramid_core.pyramid import Pyramid
 

@@ -28,11 +28,11 @@ from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.utils import Input, Output
 from pydantic import BaseModel
 
-from langchain_pyramid.building import rule_of
 from langchain_pyramid.calls import question
 from langchain_pyramid.messages import answer_of, usage_of
 from langchain_pyramid.runs import ChildRun, Parent
 from langchain_pyramid.turns import told_of
+from pyramid_core.decision import NAME, rule_of
 from pyramid_core.errors import InputError
 from pyramid_core.prices import Price
 from pyramid_core.pyramid import Pyramid
@@ -208,7 +208,7 @@ class PyramidRunnable(Runnable[Input, Output]):
             crowd=[member(_chain(each, "crowd"), role="crowd") for each in _listed(crowd)],
             oracle=[member(_chain(each, "oracle"), role="oracle") for each in oracles],
             router=router,
-            rule=rule_of("pyramid", rule),
+            rule=rule_of(NAME, rule),
             deadline=timeout,
             **settings,
         )

@@ -21,7 +21,7 @@ from llama_index.core.schema import QueryBundle
 from llama_index.core.tools import QueryEngineTool
 
 from llamaindex_pyramid.events import active_span, inside, routing_records, tell, told
-from llamaindex_pyramid.rules import NAME, rule_of
+from pyramid_core.decision import NAME, rule_of
 from pyramid_core.errors import InputError
 from pyramid_core.pyramid import Pyramid
 from pyramid_core.types import Answer, Outcome, Query

@@ -30,10 +30,10 @@ from llamaindex_pyramid.calls import Call
 from llamaindex_pyramid.members import SyncLLMMember
 from llamaindex_pyramid.responses import RECORD, Chat, Completion
 from llamaindex_pyramid.roster import Roster, metadata_of, roster_of
-from llamaindex_pyramid.rules import NAME, rule_of
 from llamaindex_pyramid.saving import restored, saved
 from llamaindex_pyramid.tools import offered, selections_of
 from llamaindex_pyramid.turns import Turn
+from pyramid_core.decision import NAME, rule_of
 from pyramid_core.errors import InputError
 from pyramid_core.pyramid import Pyramid
 

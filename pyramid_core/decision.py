@@ -27,6 +27,9 @@ from pyramid_core.types.numbers import check_number
 TOLERANCE = 1e-12
 """Utilities closer than this (in units of U_correct) are equal, and equal means stop."""
 
+NAME = "pyramid"
+"""What a pyramid is called where a framework wants a model's name."""
+
 BASELINE_MATCH = "baseline-match"
 """The operating point that every rule takes where the user names none."""
 
@@ -357,3 +360,30 @@ def _unresolved(field: str, rule: object) -> InputError:
 
 def _listed(names: Mapping[str, object]) -> str:
     return ", ".join(map(repr, names)) or "none"
+
+
+def rule_of(model: str, rule: Any) -> Any:
+    """What a user may write for a rule: a rule, a threshold as a number, or an operating point in the model's name.
+
+    Args:
+        model: `pyramid`, or `pyramid:<operating point>`.
+        rule: a rule, a threshold on p_fail, or None.
+
+    Returns:
+        The rule; None where neither says anything.
+
+    Raises:
+        InputError: the name or the rule cannot be used.
+    """
+    name, colon, point = model.partition(":")
+    if name != NAME or (colon and not point):
+        raise InputError(f"model must be 'pyramid' or 'pyramid:<operating point>', not {model!r}")
+    if point and rule is not None:
+        raise InputError(f"model={model!r} and rule={rule!r} both say when to escalate: give one of them")
+    if point:
+        return ThresholdRule(operating_point=point)
+    if isinstance(rule, (int, float)) and not isinstance(rule, bool):
+        return ThresholdRule(float(rule))
+    if rule is not None and not callable(getattr(rule, "decide", None)):
+        raise InputError(f"rule must be a rule or a threshold between 0 and 1, not {rule!r}")
+    return rule
