@@ -18,26 +18,12 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from pyramid_core.records import routing_record
-from pyramid_core.types import Answer, Outcome, Token, ToolCall, Trace, Usage
+from pyramid_core.types import FINISH_REASONS, Answer, Outcome, Token, ToolCall, Trace, Usage
 
 RECORD = "pyramid"
 
 _PIECES = 32
 _PIECE = 24
-_FINISH = {
-    "stop": "stop",
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "eos": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "tool_calls": "tool_calls",
-    "tool_use": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-    "safety": "content_filter",
-    "refusal": "content_filter",
-}
 _ONCE = ("model_name", "token_usage", "usage")
 """Metadata of the answering member that the pyramid's own takes the place of."""
 
@@ -87,7 +73,7 @@ def finish_of(metadata: Mapping[str, Any]) -> str | None:
     for name in ("finish_reason", "stop_reason", "done_reason"):
         reason = metadata.get(name)
         if isinstance(reason, str):
-            return _FINISH.get(reason.lower())
+            return FINISH_REASONS.get(reason.lower())
     return None
 
 

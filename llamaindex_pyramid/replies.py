@@ -12,27 +12,12 @@ from typing import Any
 
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
 
-from pyramid_core.types import Answer, ToolCall, Usage
+from pyramid_core.types import FINISH_REASONS, Answer, ToolCall, Usage
 
 Reply = ChatResponse | CompletionResponse
 
 INPUT_COUNTS = ("prompt_tokens", "input_tokens", "prompt_token_count", "prompt_eval_count")
 OUTPUT_COUNTS = ("completion_tokens", "output_tokens", "candidates_token_count", "eval_count")
-
-_FINISH = {
-    "stop": "stop",
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "eos": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "tool_calls": "tool_calls",
-    "tool_use": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-    "safety": "content_filter",
-    "refusal": "content_filter",
-}
 
 
 class Heard:
@@ -123,7 +108,7 @@ def _finish_of(raw: Any) -> str | None:
         for name in ("finish_reason", "stop_reason", "done_reason"):
             reason = of(source, name)
             if isinstance(reason, str):
-                return _FINISH.get(reason.lower())
+                return FINISH_REASONS.get(reason.lower())
     return None
 
 

@@ -5,6 +5,7 @@ fully known says so (`Cost.complete`). Times are seconds, money is USD, log-prob
 """
 
 from pyramid_core.types.answers import (
+    FINISH_REASONS,
     NAN,
     UNKNOWN_COST,
     Answer,
@@ -46,6 +47,7 @@ from pyramid_core.types.tracing import (
 )
 
 __all__ = [
+    "FINISH_REASONS",
     "NAN",
     "UNKNOWN_COST",
     "Answer",

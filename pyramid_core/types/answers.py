@@ -12,6 +12,22 @@ NAN = float("nan")
 
 Role = Literal["crowd", "oracle", "gather"]
 
+FINISH_REASONS: Mapping[str, str] = {
+    "stop": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "eos": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "tool_calls": "tool_calls",
+    "tool_use": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "safety": "content_filter",
+    "refusal": "content_filter",
+}
+"""Providers' words for why an answer ended, in lower case, and what `Answer.finish_reason` calls it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ToolCall:
