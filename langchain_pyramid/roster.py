@@ -16,6 +16,7 @@ from langchain_pyramid.binding import models_in, through
 from langchain_pyramid.members import ChatMember, SyncChatMember
 from pyramid_core.errors import InputError
 from pyramid_core.prices import Price
+from pyramid_core.types.names import unique_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ def roster_of(crowd: Any, oracle: Any, prices: Mapping[str, Price] | None) -> Ro
                 f"{role} is {_shown(member)}, not a chat model: give a LangChain chat model, "
                 "alone or wrapped by bind, with_config, with_retry or with_fallbacks"
             )
-    names = _unique([name_of(member) for member in everyone])
+    names = unique_names(name_of(member) for member in everyone)
     priced = _prices(prices or {}, names, everyone)
     repeated = _repeated(everyone)
     members = [
@@ -114,18 +115,6 @@ def name_of(member: Any) -> str:
         if isinstance(found, str) and found:
             return found
     return type(member).__name__
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    """The names, those that come again as `name#2`, `name#3`."""
-    unique: list[str] = []
-    for name in names:
-        candidate, again = name, 1
-        while candidate in unique:
-            again += 1
-            candidate = f"{name}#{again}"
-        unique.append(candidate)
-    return unique
 
 
 def _prices(prices: Mapping[str, Price], names: Sequence[str], members: Sequence[Any]) -> list[Price | None]:

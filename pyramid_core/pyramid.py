@@ -30,6 +30,7 @@ from pyramid_core.deliberation import Deliberation
 from pyramid_core.errors import InputError
 from pyramid_core.routers import AgreementRouter, load_router
 from pyramid_core.types import Answer, Context, Outcome, Policy, Query, Router, Rule, Token, Trace
+from pyramid_core.types.names import unique_names
 from pyramid_core.types.numbers import check_number
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ class Pyramid:
         """What this pyramid would have done with recorded answers; nobody is asked.
 
         Args:
-            record: a record of BENCHMARKS' format, or a trace, whose own context is used.
+            record: a record as `pyramid_core.records` reads it, or a trace, whose own context is used.
             context: fields of `Context` that differ.
 
         Raises:
@@ -267,9 +268,9 @@ def _context(base: Context, fields: Mapping[str, Any]) -> Context:
 
 def _named(crowd: Sequence[Any], oracles: Sequence[Any]) -> dict[str, Any]:
     """The members by name, in order; a name that comes again becomes `name#2`."""
-    named: dict[str, Any] = {}
+    members = [*crowd, *oracles]
     places = [f"crowd[{n}]" for n in range(len(crowd))] + [f"oracle[{n}]" for n in range(len(oracles))]
-    for place, member in zip(places, [*crowd, *oracles], strict=True):
+    for place, member in zip(places, members, strict=True):
         name = getattr(member, "name", None)
         callables = [m for m in ("ask", "aask") if callable(getattr(member, m, None))]
         if isinstance(member, type):
@@ -279,12 +280,7 @@ def _named(crowd: Sequence[Any], oracles: Sequence[Any]) -> dict[str, Any]:
                 f"{place} is a {type(member).__name__}, not a model: "
                 "it needs a name and a method ask(query) or aask(query)"
             )
-        unique, again = name, 1
-        while unique in named:
-            again += 1
-            unique = f"{name}#{again}"
-        named[unique] = member
-    return named
+    return dict(zip(unique_names(member.name for member in members), members, strict=True))
 
 
 def _rule(rule: Rule | None, router: Router) -> Rule:

@@ -7,7 +7,7 @@ exceptions, which belong to the process that saw them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
@@ -34,6 +34,7 @@ from pyramid_core.types import (
     Trace,
     Verdict,
 )
+from pyramid_core.types.names import unique_names
 
 _Setting = TypeVar("_Setting", Context, Policy)
 
@@ -41,10 +42,11 @@ _Setting = TypeVar("_Setting", Context, Policy)
 def trace_to_record(trace: Trace) -> dict[str, Any]:
     """`trace` as a record in plain JSON types; NaN is null."""
     calls = [call for call in trace.calls if call.role != "gather"]
+    models = unique_names(call.who for call in calls)
     return {
         "format": FORMAT,
         **query_keys(trace.query),
-        "responses": [_response(call, model) for call, model in zip(calls, _unique(calls), strict=True)],
+        "responses": [_response(call, model) for call, model in zip(calls, models, strict=True)],
         "deliberation": {
             "router": trace.router,
             "crowd": list(trace.crowd),
@@ -102,18 +104,6 @@ def _trace(record: Mapping[str, Any]) -> Trace:
         settled=told["settled"],
         began=told["began"],
     )
-
-
-def _unique(calls: Iterable[CallRecord]) -> list[str]:
-    """A name for each call that no other call of the record has: further samples are `name#2`, `name#3`."""
-    names: list[str] = []
-    for call in calls:
-        name, number = call.who, 1
-        while name in names:
-            number += 1
-            name = f"{call.who}#{number}"
-        names.append(name)
-    return names
 
 
 def _response(call: CallRecord, model: str) -> dict[str, Any]:
