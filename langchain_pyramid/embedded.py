@@ -17,7 +17,14 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic import ConfigDict, Field, SecretStr
 
 from langchain_pyramid.calls import question
-from pyramid_core.embedded import EmbeddedModel, Sampling, embedded_crowd, embedded_oracle, tokenizer
+from pyramid_core.embedded import (
+    EmbeddedModel,
+    Sampling,
+    embedded_crowd,
+    embedded_oracle,
+    openai_logprobs,
+    tokenizer,
+)
 from pyramid_core.errors import InputError
 from pyramid_core.prices import Price
 from pyramid_core.types import Answer, Query, Token
@@ -138,7 +145,7 @@ class EmbeddedChat(BaseChatModel):
             "model_name": self.model,
             "model_provider": PROVIDER,
             "finish_reason": answer.finish_reason,
-            "logprobs": {"content": _content(answer)},
+            "logprobs": {"content": openai_logprobs(answer)},
             "answer_span": None if answer.answer_span is None else list(answer.answer_span),
         }
 
@@ -167,19 +174,6 @@ def _usage(answer: Answer) -> UsageMetadata | None:
         output_tokens=usage.output_tokens,
         total_tokens=usage.input_tokens + usage.output_tokens,
     )
-
-
-def _content(answer: Answer) -> list[dict[str, Any]]:
-    values, texts = answer.logprobs or (), answer.token_texts or ()
-    alternatives = answer.top_logprobs or ((),) * len(values)
-    return [
-        {
-            "token": text,
-            "logprob": value,
-            "top_logprobs": [{"token": token, "logprob": logprob} for token, logprob in top],
-        }
-        for text, value, top in zip(texts, values, alternatives, strict=True)
-    ]
 
 
 def embedded_chat_crowd(**settings: Any) -> list[EmbeddedChat]:

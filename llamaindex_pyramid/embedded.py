@@ -25,7 +25,7 @@ from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_ca
 from pydantic import Field
 
 from llamaindex_pyramid.calls import question
-from pyramid_core.embedded import EmbeddedModel, Sampling, embedded_crowd, embedded_oracle
+from pyramid_core.embedded import EmbeddedModel, Sampling, embedded_crowd, embedded_oracle, openai_logprobs
 from pyramid_core.errors import InputError
 from pyramid_core.prices import Price
 from pyramid_core.types import Answer, Query, Token
@@ -188,19 +188,11 @@ def _raw(answer: Answer) -> dict[str, Any] | None:
     if answer.usage is None or answer.usage.input_tokens is None or answer.usage.output_tokens is None:
         return None
     read, written = answer.usage.input_tokens, answer.usage.output_tokens
-    values, texts = answer.logprobs or (), answer.token_texts or ()
-    alternatives = answer.top_logprobs or ((),) * len(values)
-    content = [
-        {
-            "token": text,
-            "logprob": value,
-            "top_logprobs": [{"token": token, "logprob": logprob} for token, logprob in top],
-        }
-        for text, value, top in zip(texts, values, alternatives, strict=True)
-    ]
     return {
         "model": answer.member,
-        "choices": [{"finish_reason": answer.finish_reason, "logprobs": {"content": content}}],
+        "choices": [
+            {"finish_reason": answer.finish_reason, "logprobs": {"content": openai_logprobs(answer)}}
+        ],
         "answer_span": None if answer.answer_span is None else list(answer.answer_span),
         "usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written},
     }

@@ -12,11 +12,12 @@ is not a result on real LLMs. Nothing is loaded before the first question.
 """
 
 from pyramid_core.embedded.generation import Sampling
-from pyramid_core.embedded.members import EmbeddedModel, embedded_crowd, embedded_oracle
+from pyramid_core.embedded.members import EmbeddedModel, embedded_crowd, embedded_oracle, openai_logprobs
 
 __all__ = [
     "EmbeddedModel",
     "Sampling",
     "embedded_crowd",
     "embedded_oracle",
+    "openai_logprobs",
 ]
