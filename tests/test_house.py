@@ -69,6 +69,10 @@ SIDEWAYS = {
         "pyramid_core.equivalence",
         "pyramid_core.text",
     ): "answers are equivalent after normalisation and extraction",
+    (
+        "pyramid_core.records",
+        "pyramid_core.text",
+    ): "a record says where features read only the ends of a text",
     ("pyramid_core.evaluation", "pyramid_core.training"): "cross-validation trains inside each fold",
     ("pyramid_core.facts", "pyramid_core.commands"): "one of the facts is how it ended, which is a command",
     ("pyramid_core.deliberation", "pyramid_core.commands"): "commands are what a deliberation says",

@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from pyramid_core.records.responses import FORMAT
+from pyramid_core.text.words import is_clipped
 from pyramid_core.types import (
     UNKNOWN_COST,
     Answer,
@@ -21,9 +22,6 @@ from pyramid_core.types import (
     Usage,
     Verdict,
 )
-
-FEATURES_READ = 8_000
-"""Characters of a text that features read, its first and its last 4,000; what is longer is clipped."""
 
 
 def routing_record(trace: Trace, *, oracle_alone: Cost | None = None) -> dict[str, Any]:
@@ -141,7 +139,7 @@ def _amount(cost: Cost) -> dict[str, Any]:
 
 def _clipped(trace: Trace) -> bool:
     texts = [trace.query.text, *(c.result.text for c in trace.calls if isinstance(c.result, Answer))]
-    return any(len(text) > FEATURES_READ for text in texts)
+    return any(map(is_clipped, texts))
 
 
 def _finite(value: float) -> float | None:
