@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
-from pyramid_core.cli.terminal import readable
+from pyramid_core.cli.terminal import new_table, readable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,14 +41,14 @@ def show_profile(console: Console, told: Mapping[str, Any]) -> None:
         f"{told['n']} queries ({told['n_oracle']} with the oracle's grade); router {told['router']}"
     )
     console.print(f"crowd {', '.join(told['crowd'])}; oracle {told['oracle']}")
-    table = _table("figure", numbers=("value", "95 % interval"))
+    table = new_table("figure", numbers=("value", "95 % interval"))
     for key, words in _SHOWN:
         if told.get(key) is not None:
             table.add_row(words, _number(told[key]), _between(told.get(f"{key}_ci")))
     console.print(table)
     console.print(f"ECE of a perfectly calibrated router: up to {_number(told['ece_limit'])}\n")
     costs = tuple(f"cost, crowd at {cost:g}" for cost in _CROWD_COSTS)
-    table = _table("operating point", numbers=("accuracy", "95 % interval", "escalated", "saved", *costs))
+    table = new_table("operating point", numbers=("accuracy", "95 % interval", "escalated", "saved", *costs))
     for name, point in (told.get("operating_points") or {}).items():
         rate = point["escalation_rate"]
         saving = "unknown" if point["saving"] is None else f"{point['saving']:.1%}"
@@ -63,7 +60,7 @@ def show_profile(console: Console, told: Mapping[str, Any]) -> None:
     console.print(
         "costs are in oracle calls a query; thresholds were chosen without the queries they are judged on\n"
     )
-    table = _table("t", numbers=("escalated", "accuracy", "recall", "precision", "Theorem 1 gap"))
+    table = new_table("t", numbers=("escalated", "accuracy", "recall", "precision", "Theorem 1 gap"))
     for row, gap in zip(told.get("profile") or (), told.get("monotone") or (), strict=True):
         table.add_row(
             f"{row['threshold']:.2f}",
@@ -72,7 +69,7 @@ def show_profile(console: Console, told: Mapping[str, Any]) -> None:
             _number(gap["gap"]),
         )
     console.print(table)
-    table = _table(
+    table = new_table(
         "baseline", numbers=("AUROC", "APGR", "accuracy", "best accuracy", "matches the oracle at")
     )
     for name, kept in told["baselines"].items():
@@ -87,7 +84,7 @@ def show_profile(console: Console, told: Mapping[str, Any]) -> None:
 def show_theorem(console: Console, told: Mapping[str, Any]) -> None:
     """Table 3."""
     keys = ("p_R", "alpha_L1_R", "alpha_L2_R", "gap", "delta_accuracy")
-    table = _table("t", numbers=(*keys, "satisfied", "McNemar p"))
+    table = new_table("t", numbers=(*keys, "satisfied", "McNemar p"))
     for row in told["rows"]:
         cells = [f"{_number(row[key])} {_between(row[f'{key}_ci'])}".strip() for key in keys]
         said = {True: "yes", False: "no", None: "nobody escalated"}[row["satisfied"]]
@@ -132,12 +129,3 @@ def _between(interval: Any) -> str:
         return ""
     low, high = interval
     return f"[{_number(low)}, {'never' if high is None else _number(high)}]"
-
-
-def _table(*words: str, numbers: tuple[str, ...]) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False)
-    for heading in words:
-        table.add_column(heading)
-    for heading in numbers:
-        table.add_column(heading, justify="right")
-    return table

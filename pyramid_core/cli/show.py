@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from pyramid_core.cli.demo import Figures, Walk, number_of, observed
-from pyramid_core.cli.terminal import readable
+from pyramid_core.cli.terminal import new_table, readable
 from pyramid_core.decision import escalates
 from pyramid_core.equivalence import classes
 from pyramid_core.records import routing_judgement, routing_record
@@ -123,7 +122,7 @@ def _verdict(judged: Judgement) -> Text:
 
 
 def _summary(found: Figures) -> Table:
-    table = _table(
+    table = new_table(
         "who is asked", numbers=("accuracy", "95 % interval", "oracle", "USD per 1,000", "to oracle's")
     )
     best = max(found.members, key=lambda name: found.accuracies[name].value)
@@ -170,7 +169,7 @@ def _reading(found: Figures) -> Iterator[str]:
 
 
 def _calls(trace: Trace) -> Table:
-    table = _table("who", "answer", numbers=("final", "mean logprob", "lowest", "cost", "ms"))
+    table = new_table("who", "answer", numbers=("final", "mean logprob", "lowest", "cost", "ms"))
     for call in trace.calls:
         if call.role == "gather":
             continue
@@ -202,7 +201,7 @@ def _milliseconds(call: CallRecord) -> str:
 def _classes(pyramid: Pyramid, trace: Trace) -> Table:
     judged = routing_judgement(trace)
     scores = {score.calls: score.p_right for score in judged.assessment.p_right} if judged else {}
-    table = _table("same answer", "votes", "given by", numbers=("p_right",) if scores else ())
+    table = new_table("same answer", "votes", "given by", numbers=("p_right",) if scores else ())
     for group in classes(observed(trace), getattr(pyramid.router, "equivalence", "auto")):
         cells = [readable(group.key or "?", limit=60), str(group.votes), ", ".join(group.members)]
         table.add_row(*cells, *([_number(scores.get(group.calls, math.nan))] if scores else []))
@@ -232,15 +231,6 @@ def _ending(call: CallRecord) -> str:
     if call.state == "done":
         return "fails" if isinstance(call.result, Failure) else "answers"
     return call.state
-
-
-def _table(*words: str, numbers: tuple[str, ...]) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False)
-    for heading in words:
-        table.add_column(heading)
-    for heading in numbers:
-        table.add_column(heading, justify="right")
-    return table
 
 
 def _mark(*, right: bool) -> Text:

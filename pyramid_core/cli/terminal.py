@@ -14,6 +14,7 @@ from pyramid_core.errors import ContractError, PyramidError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 PLAIN_WIDTH = 100
 """Columns of what is written to a file or a pipe."""
@@ -73,3 +74,16 @@ def readable(text: str, *, limit: int | None = None) -> str:
     """`text` without characters that would act on a terminal, cut to `limit` characters."""
     cut = text if limit is None or len(text) <= limit else text[: limit - 3] + "..."
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in cut)
+
+
+def new_table(*words: str, numbers: tuple[str, ...]) -> Table:
+    """An empty table: columns of words, then columns of numbers, which stand to the right."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, show_edge=False)
+    for heading in words:
+        table.add_column(heading)
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    return table
