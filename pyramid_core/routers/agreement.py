@@ -12,11 +12,18 @@ from collections.abc import Callable, Mapping
 
 from pyramid_core.equivalence import checked_equivalence, classes
 from pyramid_core.errors import InputError
-from pyramid_core.routers.standing import after_oracle, foresee_votes, is_probability, points, spokesman
+from pyramid_core.routers.standing import (
+    Untrained,
+    after_oracle,
+    foresee_votes,
+    is_probability,
+    points,
+    spokesman,
+)
 from pyramid_core.types import NAN, Assessment, Decision, Foreseen, Observation, OperatingPoint
 
 
-class AgreementRouter:
+class AgreementRouter(Untrained):
     """Votes of the largest class; it escalates unless the crowd is unanimous at every operating point.
 
     It does not fuse: with an oracle's answer among the classes any pair of members would overrule it.
@@ -42,24 +49,9 @@ class AgreementRouter:
         return "agreement" if self.equivalence == "auto" else f"agreement/{self.equivalence}"
 
     @property
-    def evidence(self) -> tuple[str, ...]:
-        """Nothing has to be gathered."""
-        return ()
-
-    @property
-    def fuses(self) -> bool:
-        """Never."""
-        return False
-
-    @property
     def operating_points(self) -> Mapping[str, OperatingPoint]:
         """All are "escalate unless unanimous"."""
         return points(economy=0.0, balanced=0.0, baseline_match=0.0)
-
-    @property
-    def crowd(self) -> tuple[str, ...] | None:
-        """Any crowd."""
-        return None
 
     @property
     def min_members(self) -> int:

@@ -7,11 +7,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 
 from pyramid_core.errors import InputError
-from pyramid_core.routers.standing import after_oracle, foresee_votes, is_probability, plurality, points
+from pyramid_core.routers.standing import (
+    Untrained,
+    after_oracle,
+    foresee_votes,
+    is_probability,
+    plurality,
+    points,
+)
 from pyramid_core.types import Assessment, Decision, Foreseen, Observation, OperatingPoint
 
 
-class _Blind(ABC):
+class _Blind(Untrained, ABC):
     """A router whose p_fail does not look at the answers; the plurality's answer stands."""
 
     equivalence = "auto"
@@ -21,24 +28,9 @@ class _Blind(ABC):
     def id(self) -> str: ...
 
     @property
-    def evidence(self) -> tuple[str, ...]:
-        """Nothing has to be gathered."""
-        return ()
-
-    @property
-    def fuses(self) -> bool:
-        """Never."""
-        return False
-
-    @property
     def operating_points(self) -> Mapping[str, OperatingPoint]:
         """Escalating at random recovers the share of the gap that it escalates: 50, 80 and 100 %."""
         return points(economy=0.5, balanced=0.2, baseline_match=0.0)
-
-    @property
-    def crowd(self) -> tuple[str, ...] | None:
-        """Any crowd."""
-        return None
 
     @property
     def min_members(self) -> int:

@@ -19,6 +19,25 @@ from pyramid_core.types import (
 from pyramid_core.types.numbers import is_number
 
 
+class Untrained:
+    """What routers without training have in common: they serve any crowd and look at nothing but its answers."""
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """Nothing has to be gathered."""
+        return ()
+
+    @property
+    def fuses(self) -> bool:
+        """Never."""
+        return False
+
+    @property
+    def crowd(self) -> tuple[str, ...] | None:
+        """Any crowd."""
+        return None
+
+
 def is_probability(value: object) -> bool:
     """Whether `value` is a number from 0 to 1; NaN and booleans are none."""
     return is_number(value) and 0 <= value <= 1
