@@ -18,7 +18,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 INSTALL = $(BIN)/python $(PIP_INSTALL) -c constraints.txt $(PIP_ARGS)
 PACKAGES := pyramid_core langchain_pyramid llamaindex_pyramid
 # Extras that the lock covers. Not semantic and embedded-train: torch's CPU builds have an index of their own.
-LOCKED := dev,serve,otel
+LOCKED := dev
 
 # One stamp a step, so that a second run installs nothing and an interrupted one starts that step again.
 MADE := $(VENV)/.made
