@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from langchain_pyramid.roster import Roster, roster_of
-from pyramid_core.decision import EscalateTools, ThresholdRule, rule_of
+from pyramid_core.decision import ThresholdRule, rule_of
+from pyramid_core.guarding import EscalateTools
 from pyramid_core.pyramid import Pyramid
 
 PARTS = (

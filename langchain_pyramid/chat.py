@@ -52,7 +52,7 @@ class ChatPyramid(BaseChatModel):
         router: a router, the name of a shipped one, or a saved one's folder; None: agreement.
         rule: a rule, or the threshold on p_fail as a number; None: the router's `baseline-match` point.
         escalate_tools: names of tools whose calls are the oracle's to make, whatever the crowd says
-            (`pyramid_core.decision.EscalateTools`).
+            (`pyramid_core.guarding.EscalateTools`).
         policy: when the rule is asked and what runs meanwhile (`pyramid_core.types.Policy`).
         prices: `pyramid_core.prices.Price` by model name, for the bill; without them costs are unknown.
         trace_handlers: callback handlers, or classes of them, that see every member's run although they show

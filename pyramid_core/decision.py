@@ -15,13 +15,13 @@ Artificial Intelligence 126 (2001), and Russell & Wefald's value of computation.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
 from pyramid_core.errors import InputError
-from pyramid_core.types import Answer, Assessment, Decision, OperatingPoint, Options, Router, Rule, Verdict
+from pyramid_core.types import Assessment, Decision, OperatingPoint, Options, Router, Rule, Verdict
 from pyramid_core.types.numbers import check_number
 
 TOLERANCE = 1e-12
@@ -211,60 +211,6 @@ class EscalationRule:
                     f"c_esc has no cost for the oracle {oracle!r}, only for {_listed(self.c_esc)}: add it"
                 ) from None
         return self.c_esc
-
-
-@dataclass(frozen=True, init=False)
-class EscalateTools:
-    """Another rule, but for calls of some tools: those are an oracle's to make, however sure the crowd is.
-
-    Where the crowd's standing answer calls one of them, an open oracle is asked; where none is open, the rule
-    abstains. It is not asked where a deadline cuts a crowd short: give no deadline where that matters.
-
-    Attributes:
-        rule: what decides everything else.
-        tools: names.
-
-    Raises:
-        InputError: `tools` holds no name.
-    """
-
-    rule: Rule
-    tools: frozenset[str]
-
-    def __init__(self, rule: Rule, tools: Iterable[Any]) -> None:
-        names = frozenset() if isinstance(tools, str) else frozenset(tools)
-        if not names or not all(isinstance(name, str) and name for name in names):
-            raise InputError(f"tools must be a set of tool names, not {tools!r}")
-        object.__setattr__(self, "rule", rule)
-        object.__setattr__(self, "tools", names)
-
-    def __repr__(self) -> str:
-        return f"EscalateTools({self.rule!r}, {sorted(self.tools)})"
-
-    def resolved(self, router: Router) -> EscalateTools:
-        """This rule with the other one resolved."""
-        return EscalateTools(self.rule.resolved(router), self.tools)
-
-    def decide(self, assessment: Assessment, options: Options) -> Decision:
-        """The other rule's verdict, unless that would accept such a call of the crowd's."""
-        decision = self.rule.decide(assessment, options)
-        called = self._called(assessment, options)
-        if decision.verdict is not Verdict.ACCEPT or not called:
-            return decision
-        what = f"the crowd calls {', '.join(called)}, which only an oracle may"
-        if options.oracles:
-            oracle = options.oracles[0]
-            return replace(decision, verdict=Verdict.ESCALATE, oracle=oracle, reason=f"{what}: ask it")
-        return replace(decision, verdict=Verdict.ABSTAIN, oracle=None, reason=f"{what}, and none is open")
-
-    def _called(self, assessment: Assessment, options: Options) -> list[str]:
-        """The guarded tools that the standing answer calls; none where an oracle has had its say."""
-        answers = {reply.call: reply for reply in options.replies if isinstance(reply.result, Answer)}
-        standing = answers.get(-1 if assessment.chosen is None else assessment.chosen)
-        if standing is None or any(reply.role == "oracle" for reply in answers.values()):
-            return []
-        assert isinstance(standing.result, Answer)
-        return sorted({call.name for call in standing.result.tool_calls} & self.tools)
 
 
 def _p_after(assessment: Assessment, oracle: str) -> float:

@@ -34,6 +34,7 @@ from pyramid_core.commands import (
 from pyramid_core.errors import ContractError, InputError
 from pyramid_core.facts import Call, Facts
 from pyramid_core.foresight import likeliest_oracle, settles
+from pyramid_core.guarding import barred, best_so_far
 from pyramid_core.types import (
     Answer,
     Assessment,
@@ -340,11 +341,12 @@ class Deliberation(Facts):
         for call in early:
             call.heeded = True
             self._facts += 1
-        assessment = self._assess()
+        assessment, options = self._assess(), self._options(may_wait=False)
         decision, mark = Decision(verdict=Verdict.ACCEPT, reason=reason), reason
         if reason == "deadline" and self._complete() and not awaited and not early:
-            decision = self._decide(assessment, self._options(may_wait=False))
+            decision = self._decide(assessment, options)
             mark = {Verdict.ACCEPT: "decided", Verdict.ABSTAIN: "abstained"}.get(decision.verdict, reason)
+        decision = best_so_far(self.rule, decision, assessment, options)
         self._judgement(assessment, decision, now)
         if decision.verdict is Verdict.ABSTAIN and self.policy.on_abstain == "raise":
             self._finish(Abstain(reason=decision.reason), now)
@@ -372,7 +374,9 @@ class Deliberation(Facts):
 
     def _offer(self, assessment: Assessment) -> None:
         chosen = assessment.chosen
-        if self.context.watching and chosen is not None and chosen != self._offered:
+        if not self.context.watching or barred(self.rule, assessment, self._options(may_wait=False)):
+            return
+        if chosen is not None and chosen != self._offered:
             self._offered = chosen
             self._out.append(Offer(call=chosen, answer=self._answer(chosen), p_fail=assessment.p_fail))
 

@@ -109,6 +109,10 @@ class Pyramid:
         if policy is not None and not isinstance(policy, Policy):
             raise InputError(f"policy must be a Policy(...), not {policy!r}")
         self.policy = policy or Policy()
+        if self.policy.on_abstain == "answer" and hasattr(self.rule, "bars"):
+            raise InputError(
+                f"policy.on_abstain='answer' would hand out what {self.rule!r} bars: set it to 'raise'"
+            )
         self._context = Context(deadline=deadline)
         self._explore = explore
         self._random = random.Random(seed)

@@ -31,7 +31,13 @@ FLOORS = (
         "pyramid_core.records",
     ),
     # 2: what is seen in a crowd's answers, and what to do about it
-    ("pyramid_core.features", "pyramid_core.decision", "pyramid_core.foresight", "pyramid_core.monitoring"),
+    (
+        "pyramid_core.features",
+        "pyramid_core.decision",
+        "pyramid_core.foresight",
+        "pyramid_core.guarding",
+        "pyramid_core.monitoring",
+    ),
     # 3: one query as a machine without I/O, the routers it asks, the evidence it may ask for
     (
         "pyramid_core.commands",
@@ -118,6 +124,7 @@ SANS_IO = (
     "pyramid_core.decision",
     "pyramid_core.features",
     "pyramid_core.foresight",
+    "pyramid_core.guarding",
     "pyramid_core.commands",
     "pyramid_core.facts",
     "pyramid_core.deliberation",
