@@ -41,6 +41,7 @@ from pyramid_core import __version__
 from pyramid_core.decision import NAME
 from pyramid_core.errors import InputError
 from pyramid_core.pyramid import Pyramid
+from pyramid_core.types.given import check_fields
 
 
 class ChatPyramid(BaseChatModel):
@@ -97,11 +98,7 @@ class ChatPyramid(BaseChatModel):
     _built: dict[str, Built] = PrivateAttr(default_factory=dict)
 
     def __init__(self, **fields: Any) -> None:
-        unknown = sorted(set(fields) - set(type(self).model_fields))
-        if unknown:
-            raise InputError(
-                f"ChatPyramid has no {', '.join(unknown)}: it takes {', '.join(type(self).model_fields)}"
-            )
+        check_fields("ChatPyramid", fields, type(self).model_fields)
         super().__init__(**fields)
         if hasattr(self, "_add_version"):  # Not before langchain-core 1.4.7.
             self._add_version("pyramid-moa", __version__)

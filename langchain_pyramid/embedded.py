@@ -25,9 +25,9 @@ from pyramid_core.embedded import (
     openai_logprobs,
     tokenizer,
 )
-from pyramid_core.errors import InputError
 from pyramid_core.prices import Price
 from pyramid_core.types import Answer, Query, Token
+from pyramid_core.types.given import check_fields
 
 PROVIDER = "pyramid_embedded"
 
@@ -67,9 +67,7 @@ class EmbeddedChat(BaseChatModel):
     model_config = ConfigDict(protected_namespaces=())
 
     def __init__(self, **fields: Any) -> None:
-        unknown = sorted(set(fields) - set(type(self).model_fields))
-        if unknown:
-            raise InputError(f"EmbeddedChat has no {', '.join(unknown)}: it takes {', '.join(_TAKES)}")
+        check_fields("EmbeddedChat", fields, type(self).model_fields)
         super().__init__(**fields)
         self._member(None, {})
 

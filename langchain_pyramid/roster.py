@@ -6,17 +6,20 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal, cast
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
-from langchain_core.runnables import RunnableWithFallbacks
+from langchain_core.runnables import Runnable, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 
 from langchain_pyramid.binding import models_in, through
 from langchain_pyramid.members import ChatMember, SyncChatMember
-from pyramid_core.errors import InputError
-from pyramid_core.prices import Price
+from pyramid_core.prices import Price, check_prices
+from pyramid_core.types.given import crowd_and_oracles, no_member, placed
 from pyramid_core.types.names import unique_names
+
+_INSTEAD = "give a LangChain chat model, alone or wrapped by bind, with_config, with_retry or with_fallbacks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,21 +58,11 @@ def roster_of(crowd: Any, oracle: Any, prices: Mapping[str, Price] | None) -> Ro
     Raises:
         InputError: says which member is no chat model, or which price belongs to nobody.
     """
-    oracles = list(oracle) if isinstance(oracle, (list, tuple)) else [oracle]
-    if isinstance(crowd, str) or not isinstance(crowd, Iterable) or not list(crowd):
-        raise InputError(f"crowd must be a list of at least one chat model, not {_shown(crowd)}")
-    if not oracles or oracles[0] is None:
-        raise InputError(
-            "oracle is missing: give the chat model that is asked when the crowd is not to be trusted"
-        )
-    everyone = [*crowd, *oracles]
-    for place, member in enumerate(everyone):
-        role = f"crowd[{place}]" if place < len(everyone) - len(oracles) else "oracle"
+    first, oracles = crowd_and_oracles(crowd, oracle, kind="a chat model", alone=Runnable)
+    everyone = [*first, *oracles]
+    for place, member in placed(first, oracles):
         if not any(models_in(member)):
-            raise InputError(
-                f"{role} is {_shown(member)}, not a chat model: give a LangChain chat model, "
-                "alone or wrapped by bind, with_config, with_retry or with_fallbacks"
-            )
+            raise no_member(place, member, kind="a chat model", instead=_INSTEAD)
     names = unique_names(name_of(member) for member in everyone)
     priced = _prices(prices or {}, names, everyone)
     repeated = _repeated(everyone)
@@ -119,11 +112,7 @@ def name_of(member: Any) -> str:
 
 def _prices(prices: Mapping[str, Price], names: Sequence[str], members: Sequence[Any]) -> list[Price | None]:
     known = [(name, name_of(m), name_of(next(models_in(m)))) for name, m in zip(names, members, strict=True)]
-    for name, price in prices.items():
-        if not isinstance(price, Price):
-            raise InputError(f"the price of {name!r} must be a pyramid_core.prices.Price, not {price!r}")
-        if not any(name in each for each in known):
-            raise InputError(f"prices has {name!r}, which is no member: they are {list(names)}")
+    check_prices(prices, names, others=chain.from_iterable(known))
     return [next((prices[name] for name in each if name in prices), None) for each in known]
 
 
@@ -144,12 +133,6 @@ def _described(member: Any) -> list[Any]:
 
 def _canonical(description: Any) -> str:
     return json.dumps(description, sort_keys=True, default=lambda value: type(value).__qualname__)
-
-
-def _shown(value: Any) -> str:
-    """A value in an error message; what might hold a key is shown by its type alone."""
-    plain = value is None or isinstance(value, (str, int, float)) or value == []
-    return repr(value) if plain else f"of type {type(value).__name__}"
 
 
 def profile_of(members: Iterable[Any]) -> ModelProfile | None:

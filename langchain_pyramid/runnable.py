@@ -33,13 +33,14 @@ from langchain_pyramid.messages import answer_of, usage_of
 from langchain_pyramid.runs import ChildRun, Parent
 from langchain_pyramid.turns import told_of
 from pyramid_core.decision import NAME, rule_of
-from pyramid_core.errors import InputError
 from pyramid_core.prices import Price
 from pyramid_core.pyramid import Pyramid
 from pyramid_core.records import routing_record
 from pyramid_core.types import UNKNOWN_COST, Answer, Cost, Outcome, Query, Usage
+from pyramid_core.types.given import crowd_and_oracles, no_member, placed
 
 _PASSED_ON = ("configurable", "max_concurrency", "recursion_limit")
+_INSTEAD = "give chains, models, or functions in a RunnableLambda"
 
 
 def text_of(output: Any) -> str:
@@ -203,16 +204,19 @@ class PyramidRunnable(Runnable[Input, Output]):
         # A chain has no run of its own that could count for its members: counters see the members.
         self._listed = (*trace_handlers, UsageMetadataCallbackHandler)
         member = partial(ChainMember, text=text or text_of, prices=prices or {})
-        oracles: list[Any] = list(oracle) if isinstance(oracle, (list, tuple)) else [oracle]
+        first, oracles = crowd_and_oracles(crowd, oracle, kind="a runnable", alone=Runnable)
+        for place, each in placed(first, oracles):
+            if not isinstance(each, Runnable):
+                raise no_member(place, each, kind="a runnable", instead=_INSTEAD)
         self.pyramid = Pyramid(
-            crowd=[member(_chain(each, "crowd"), role="crowd") for each in _listed(crowd)],
-            oracle=[member(_chain(each, "oracle"), role="oracle") for each in oracles],
+            crowd=[member(each, role="crowd") for each in first],
+            oracle=[member(each, role="oracle") for each in oracles],
             router=router,
             rule=rule_of(NAME, rule),
             deadline=timeout,
             **settings,
         )
-        self._last: Runnable[Any, Any] = _chain(oracles[-1], "oracle")
+        self._last: Runnable[Any, Any] = oracles[-1]
 
     @property
     def InputType(self) -> Any:  # noqa: N802 - as LangChain names it
@@ -258,18 +262,3 @@ class PyramidRunnable(Runnable[Input, Output]):
         # No model's run is this one: usage is on the members' runs alone.
         parent.annotate({**metadata, "pyramid.usage_is_sum": False}, tags)
         return cast("Output", outcome.answer.raw)
-
-
-def _listed(crowd: Any) -> list[Any]:
-    if isinstance(crowd, (str, Runnable)) or not isinstance(crowd, Sequence) or not crowd:
-        raise InputError(f"crowd must be a list of at least one runnable, not of type {type(crowd).__name__}")
-    return list(crowd)
-
-
-def _chain(member: Any, place: str) -> Runnable[Any, Any]:
-    if not isinstance(member, Runnable):
-        raise InputError(
-            f"{place} has a member of type {type(member).__name__}, which is no runnable: "
-            "give chains, models, or functions in a RunnableLambda"
-        )
-    return member

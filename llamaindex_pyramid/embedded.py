@@ -29,6 +29,7 @@ from pyramid_core.embedded import EmbeddedModel, Sampling, embedded_crowd, embed
 from pyramid_core.errors import InputError
 from pyramid_core.prices import Price
 from pyramid_core.types import Answer, Query, Token
+from pyramid_core.types.given import check_fields
 
 _SAMPLING = ("temperature", "top_k", "seed", "max_tokens")
 
@@ -58,10 +59,7 @@ class EmbeddedLLM(LLM):
     top_logprobs: int = 5
 
     def __init__(self, **fields: Any) -> None:
-        known = type(self).model_fields
-        unknown = sorted(set(fields) - set(known))
-        if unknown:
-            raise InputError(f"EmbeddedLLM has no {', '.join(unknown)}: it takes {', '.join(known)}")
+        check_fields("EmbeddedLLM", fields, type(self).model_fields)
         super().__init__(**fields)
         self._member({})
 

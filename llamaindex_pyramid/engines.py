@@ -22,9 +22,9 @@ from llama_index.core.tools import QueryEngineTool
 
 from llamaindex_pyramid.events import active_span, inside, routing_records, tell, told
 from pyramid_core.decision import NAME, rule_of
-from pyramid_core.errors import InputError
 from pyramid_core.pyramid import Pyramid
 from pyramid_core.types import Answer, Outcome, Query
+from pyramid_core.types.given import crowd_and_oracles, no_member, placed
 
 RECORD = "pyramid"
 
@@ -78,12 +78,15 @@ class PyramidQueryEngine(BaseQueryEngine):
         **options: Any,
     ) -> None:
         super().__init__(callback_manager)
-        if isinstance(crowd, (str, BaseQueryEngine)):
-            raise InputError("crowd must be a list of query engines")
-        oracles = list(oracle) if isinstance(oracle, (list, tuple)) else [oracle]
+        first, then = crowd_and_oracles(crowd, oracle, kind="a query engine", alone=BaseQueryEngine)
+        for place, engine in placed(first, then):
+            if not isinstance(engine, (BaseQueryEngine, QueryEngineTool)):
+                raise no_member(
+                    place, engine, kind="a query engine", instead="make one with index.as_query_engine(...)"
+                )
         self.pyramid = Pyramid(
-            crowd=[_member(engine, f"engine{place}") for place, engine in enumerate(crowd)],
-            oracle=[_member(engine, "oracle") for engine in oracles],
+            crowd=[_member(engine, f"engine{place}") for place, engine in enumerate(first)],
+            oracle=[_member(engine, "oracle") for engine in then],
             rule=rule_of(NAME, rule),
             **options,
         )
@@ -167,11 +170,6 @@ def _with(response: RESPONSE_TYPE, told: dict[str, Any]) -> RESPONSE_TYPE:
 def _member(engine: Any, name: str) -> EngineMember:
     if isinstance(engine, QueryEngineTool):
         return EngineMember(engine.query_engine, name=engine.metadata.name or name)
-    if not isinstance(engine, BaseQueryEngine):
-        raise InputError(
-            f"{name} is of type {type(engine).__name__}, not a query engine or a QueryEngineTool: "
-            "make one with index.as_query_engine(...)"
-        )
     return EngineMember(engine, name=name)
 
 

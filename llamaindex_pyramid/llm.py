@@ -36,6 +36,7 @@ from llamaindex_pyramid.turns import Turn
 from pyramid_core.decision import NAME, rule_of
 from pyramid_core.errors import InputError
 from pyramid_core.pyramid import Pyramid
+from pyramid_core.types.given import check_fields
 
 _PARTS = (
     "crowd",
@@ -96,11 +97,7 @@ class PyramidLLM(FunctionCallingLLM):
     _pyramid: Pyramid = PrivateAttr()
 
     def __init__(self, **fields: Any) -> None:
-        unknown = sorted(set(fields) - set(type(self).model_fields))
-        if unknown:
-            raise InputError(
-                f"PyramidLLM has no {', '.join(unknown)}: it takes {', '.join(type(self).model_fields)}"
-            )
+        check_fields("PyramidLLM", fields, type(self).model_fields)
         super().__init__(**fields)
         # Built here, once, so that what is wrong shows where it was written.
         self._build()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ from llama_index.core.llms.custom import CustomLLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from llamaindex_pyramid.members import LLMMember, SyncLLMMember
-from pyramid_core.errors import InputError
-from pyramid_core.prices import Price
+from pyramid_core.prices import Price, check_prices
+from pyramid_core.types.given import crowd_and_oracles, no_member, placed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,22 +50,14 @@ def roster_of(crowd: Any, oracle: Any, prices: Mapping[str, Price] | None) -> Ro
     Raises:
         InputError: says which member is no LLM, or which price belongs to nobody.
     """
-    oracles = list(oracle) if isinstance(oracle, (list, tuple)) else [oracle]
-    if isinstance(crowd, str) or not isinstance(crowd, Iterable) or not list(crowd):
-        raise InputError(f"crowd must be a list of at least one LLM, not {_shown(crowd)}")
-    if not oracles or oracles[0] is None:
-        raise InputError("oracle is missing: give the LLM that is asked when the crowd is not to be trusted")
-    asked_first = [_checked(llm, f"crowd[{place}]") for place, llm in enumerate(crowd)]
-    asked_then = [_checked(llm, "oracle") for llm in oracles]
-    names = [name_of(llm) for llm in (*asked_first, *asked_then)]
-    for name, price in (prices or {}).items():
-        if not isinstance(price, Price):
-            raise InputError(f"the price of {name!r} must be a pyramid_core.Price, not {price!r}")
-        if name not in names:
-            raise InputError(f"prices has {name!r}, which is no member: they are {names}")
+    first, then = crowd_and_oracles(crowd, oracle, kind="an LLM", alone=LLM)
+    for place, llm in placed(first, then):
+        if not isinstance(llm, LLM):
+            raise no_member(place, llm, kind="an LLM", instead="give an instance of a LlamaIndex LLM")
+    check_prices(prices or {}, map(name_of, (*first, *then)))
     return Roster(
-        crowd=tuple(_member(llm, prices or {}) for llm in asked_first),
-        oracles=tuple(_member(llm, prices or {}) for llm in asked_then),
+        crowd=tuple(_member(llm, prices or {}) for llm in first),
+        oracles=tuple(_member(llm, prices or {}) for llm in then),
     )
 
 
@@ -109,16 +101,6 @@ def _reserved(num_output: int) -> int:
     return DEFAULT_NUM_OUTPUTS if num_output == -1 else num_output
 
 
-def _checked(llm: Any, role: str) -> LLM:
-    if isinstance(llm, type):
-        raise InputError(
-            f"{role} is the class {llm.__name__}, not an LLM: make one of it, {llm.__name__}(...)"
-        )
-    if not isinstance(llm, LLM):
-        raise InputError(f"{role} is {_shown(llm)}, not an LLM: give an instance of a LlamaIndex LLM")
-    return llm
-
-
 def _member(llm: LLM, prices: Mapping[str, Price]) -> SyncLLMMember:
     name = name_of(llm)
     price = prices.get(name, getattr(llm, "price", None))
@@ -132,9 +114,3 @@ def is_synchronous(llm: LLM) -> bool:
         next(kind for kind in type(llm).__mro__ if method in vars(kind)) is CustomLLM
         for method in ("achat", "acomplete")
     )
-
-
-def _shown(value: Any) -> str:
-    """A value in an error message; what might hold a key is shown by its type alone."""
-    plain = value is None or isinstance(value, (str, int, float)) or value == []
-    return repr(value) if plain else f"of type {type(value).__name__}"

@@ -8,6 +8,7 @@ A call whose usage is unknown, or a model without a price, makes every sum it en
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pyramid_core.errors import InputError
@@ -64,3 +65,23 @@ class Price:
             else:
                 usd += tokens * each
         return Cost(usd=usd, complete=complete)
+
+
+def check_prices(prices: Mapping[str, Price], members: Iterable[str], *, others: Iterable[str] = ()) -> None:
+    """Raise unless every price is one and is somebody's.
+
+    Args:
+        prices: by the name of a member.
+        members: their names.
+        others: further names that they go by.
+
+    Raises:
+        InputError: says which price it is.
+    """
+    names = list(members)
+    known = {*names, *others}
+    for name, price in prices.items():
+        if not isinstance(price, Price):
+            raise InputError(f"the price of {name!r} must be a pyramid_core.Price, not {price!r}")
+        if name not in known:
+            raise InputError(f"prices has {name!r}, which is no member: they are {names}")

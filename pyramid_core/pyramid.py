@@ -10,7 +10,7 @@ import inspect
 import logging
 import random
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from pyramid_core.deliberation import Deliberation
 from pyramid_core.errors import InputError
 from pyramid_core.routers import AgreementRouter, load_router
 from pyramid_core.types import Answer, Context, Outcome, Policy, Query, Router, Rule, Token, Trace
+from pyramid_core.types.given import crowd_and_oracles
 from pyramid_core.types.names import unique_names
 from pyramid_core.types.numbers import check_number
 
@@ -94,13 +95,8 @@ class Pyramid:
         gatherers: Mapping[str, Gatherer] | None = None,
         on_trace: Callable[[Trace], None] | None = None,
     ) -> None:
-        crowd = _listed(crowd)
-        if oracle is None or (isinstance(oracle, (list, tuple)) and not oracle):
-            raise InputError(
-                "oracle is missing: give the member that is asked when the crowd is not to be trusted"
-            )
+        crowd, oracles = crowd_and_oracles(crowd, oracle, kind="a member")
         check_number("explore", explore, low=0.0, high=1.0)
-        oracles = list(oracle) if isinstance(oracle, (list, tuple)) else [oracle]
         self.members = _named(crowd, oracles)
         names = tuple(self.members)
         self.crowd, self.oracles = names[: len(crowd)], names[len(crowd) :]
@@ -252,14 +248,6 @@ def checked_query(query: str | Query) -> Query:
             "remove it, or decode the text anew with errors='replace'"
         )
     return query
-
-
-def _listed(crowd: object) -> list[Any]:
-    members = list(crowd) if isinstance(crowd, Iterable) and not isinstance(crowd, str) else None
-    if not members:
-        what = repr(crowd) if isinstance(crowd, str) or members == [] else f"a {type(crowd).__name__}"
-        raise InputError(f"crowd must be a list of at least one member, not {what}")
-    return members
 
 
 def _context(base: Context, fields: Mapping[str, Any]) -> Context:

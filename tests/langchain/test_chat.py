@@ -379,7 +379,7 @@ class TestBadArguments:
             pyramid("4", prices={"gpt": Price(input=0, output=0)})
 
     def test_a_price_that_is_none(self):
-        with pytest.raises(InputError, match=r"must be a pyramid_core\.prices\.Price"):
+        with pytest.raises(InputError, match=r"must be a pyramid_core\.Price"):
             pyramid("4", prices={"m0": 0.5})
 
 

@@ -184,8 +184,8 @@ class TestRefusals:
         [
             ({"crowd": []}, "crowd must be a list of at least one runnable"),
             ({"crowd": chain("m0", "4")}, "crowd must be a list"),
-            ({"crowd": [str]}, "crowd has a member of type type, which is no runnable"),
-            ({"oracle": None}, "oracle has a member of type NoneType"),
+            ({"crowd": [str]}, r"crowd\[0\] is the class str, not a runnable"),
+            ({"oracle": None}, "oracle is missing"),
             ({"rule": "often"}, "rule must be a rule or a threshold"),
         ],
     )

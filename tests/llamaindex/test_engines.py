@@ -399,7 +399,8 @@ class TestPyramidQueryEngine:
             PyramidQueryEngine([broken], broken).query("?")
 
     @pytest.mark.parametrize(
-        ("crowd", "says"), [(["x"], "type str"), ("x", "a list"), ([ScriptedLLM()], "ScriptedLLM")]
+        ("crowd", "says"),
+        [(["x"], "'x', not a query engine"), ("x", "a list"), ([ScriptedLLM()], "ScriptedLLM")],
     )
     def test_what_is_no_engine_is_refused(self, index, crowd, says):
         with pytest.raises(InputError, match=says):
