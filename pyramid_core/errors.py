@@ -2,12 +2,18 @@
 
     PyramidError
     ├── InputError (ValueError)          an argument, a prompt, a configuration
+    │   └── RequestError                 a request body that came over HTTP; names the parameter
     ├── RouterError (ValueError)         a router's folder: missing, cut off, of another version, not fitting
     ├── TraceError (ValueError)          a trace file or record; names file and line
     ├── ReplayError (LookupError)        a replay asks for an answer that the record does not have
     ├── ContractError (TypeError)        a member, router or rule broke its protocol: a programming error
     ├── MissingExtra (ImportError)       an optional dependency is not installed
     ├── SandboxError (RuntimeError)      programs cannot be run safely on this system
+    ├── EndpointError                    a model over HTTP gave no answer; says whether asking again may help
+    │   ├── EndpointUnreachable          no connection, or one that broke
+    │   ├── EndpointTimeout (TimeoutError)  a phase took too long; says which
+    │   ├── EndpointRefused              an answer with an error status
+    │   └── EndpointGarbled              an answer that cannot be read
     ├── PyramidFailed                    no answer: every cause is carried along
     └── PyramidAbstained                 the rule declined to answer; the trace is carried along
 
@@ -49,6 +55,18 @@ class InputError(PyramidError, ValueError):
     """An argument, a prompt or a configuration value cannot be used; says which, why and what to do."""
 
 
+class RequestError(InputError):
+    """A request body cannot be used.
+
+    Attributes:
+        param: the key that is wrong, as a path (`messages[0].role`), or None for the body as a whole.
+    """
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
 class RouterError(PyramidError, ValueError):
     """A router cannot be loaded or does not fit; says which folder, which key and what to do."""
 
@@ -84,6 +102,48 @@ class MissingExtra(PyramidError, ImportError):
 
 class SandboxError(PyramidError, RuntimeError):
     """Programs cannot be run on this system with the protections that are asked for; says why and what to do."""
+
+
+class EndpointError(PyramidError):
+    """A model over HTTP gave no answer. Messages hold no key: what a server quotes is redacted.
+
+    Attributes:
+        retryable: whether asking again may help.
+        retry_after: seconds after which the server wants to be asked again, or None.
+        status: the HTTP status, or None where there was none.
+        code: the server's own word for what is wrong, or "".
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool = False,
+        retry_after: float | None = None,
+        status: int | None = None,
+        code: str = "",
+    ) -> None:
+        super().__init__(redacted(message))
+        self.retryable = retryable
+        self.retry_after = retry_after
+        self.status = status
+        self.code = code
+
+
+class EndpointUnreachable(EndpointError):
+    """There was no connection, or it broke before the answer was complete."""
+
+
+class EndpointTimeout(EndpointError, TimeoutError):
+    """A phase of a call took too long; says which, and how long was allowed."""
+
+
+class EndpointRefused(EndpointError):
+    """The server answered with an error status, or with an error in the middle of a stream."""
+
+
+class EndpointGarbled(EndpointError):
+    """The server answered with something that is no chat completion."""
 
 
 class PyramidFailed(PyramidError):

@@ -37,7 +37,7 @@ def query_of(record: Mapping[str, Any]) -> Query:
             raise TraceError(
                 f"record {record.get('id')!r} has neither query nor messages: it needs one of them"
             )
-        text = _last_words(messages)
+        text = last_words(messages)
     if not isinstance(text, str):
         raise TraceError(f"record {record.get('id')!r}: query is {type(text).__name__}, not a text")
     return Query(
@@ -140,7 +140,7 @@ def response_of(result: Reported, *, model: str) -> dict[str, Any]:
     return response | {"latency": from_number(result.elapsed)}
 
 
-def _last_words(messages: tuple[Mapping[str, Any], ...]) -> str:
+def last_words(messages: tuple[Mapping[str, Any], ...]) -> str:
     """What the last message of the user says, its parts of text joined; of the last message where none is a user's."""
     asked = [m for m in messages if m.get("role") == "user"] or list(messages)
     content = asked[-1].get("content", "")

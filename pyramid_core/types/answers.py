@@ -40,10 +40,19 @@ class ToolCall:
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """Tokens of one call or a sum of calls; None is unknown, and stays unknown in a sum."""
+    """Tokens of one call or a sum of calls; None is unknown, and stays unknown in a sum.
+
+    Attributes:
+        input_tokens: read, those from and for a cache included.
+        output_tokens: written.
+        cached_tokens: of those read, how many came from the provider's prompt cache.
+        cache_write_tokens: of those read, how many were put into it.
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
     def __add__(self, other: Usage) -> Usage:
         def plus(a: int | None, b: int | None) -> int | None:
@@ -52,6 +61,8 @@ class Usage:
         return Usage(
             input_tokens=plus(self.input_tokens, other.input_tokens),
             output_tokens=plus(self.output_tokens, other.output_tokens),
+            cached_tokens=plus(self.cached_tokens, other.cached_tokens),
+            cache_write_tokens=plus(self.cache_write_tokens, other.cache_write_tokens),
         )
 
 

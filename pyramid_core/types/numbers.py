@@ -9,8 +9,13 @@ from pyramid_core.errors import InputError
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether `value` is a finite number; booleans, NaN and infinities are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether `value` is a finite number; booleans, NaN and infinities are none, nor is an int beyond any float."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def check_number(

@@ -1,0 +1,1 @@
+"""Models over HTTP as members of a pyramid."""
