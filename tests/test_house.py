@@ -55,6 +55,7 @@ FLOORS = (
         "pyramid_core.evaluation",
         "pyramid_core.collection",
         "pyramid_core.embedded",
+        "pyramid_core.configuration",
     ),
     # the front door of the core
     ("pyramid_core",),
@@ -80,6 +81,10 @@ SIDEWAYS = {
         "pyramid_core.text",
     ): "a record says where features read only the ends of a text",
     ("pyramid_core.evaluation", "pyramid_core.training"): "cross-validation trains inside each fold",
+    ("pyramid_core.configuration", "pyramid_core.pyramid"): "a configuration describes a pyramid",
+    ("pyramid_core.configuration", "pyramid_core.embedded"): "a member may be an embedded model",
+    ("pyramid_core.collection", "pyramid_core.pyramid"): "it asks the members of a pyramid",
+    ("pyramid_core.collection", "pyramid_core.evaluation"): "answers are graded as they come",
     ("pyramid_core.facts", "pyramid_core.commands"): "one of the facts is how it ended, which is a command",
     ("pyramid_core.deliberation", "pyramid_core.commands"): "commands are what a deliberation says",
     ("pyramid_core.deliberation", "pyramid_core.facts"): "what is so, apart from what follows from it",
