@@ -5,13 +5,14 @@ A strategy turns one answer into a normal form; answers with equal forms are one
 equivalence relation by construction, so classes cannot depend on who answered first.
 
 A strategy is one function in `STRATEGIES`. `auto` takes the query's `answer_type`, else tool calls where any answer
-makes one, else what the answers look like.
+makes one, else what the answers look like. Programs are compared by their text, or, where it was gathered what they do
+(evidence `behaviour`; somebody has decided to run them), by what they return on the same inputs.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -79,6 +80,11 @@ def _code(voice: Voice, _query: Query, _options: Mapping[str, str]) -> str | Non
     return voice.reading.code or None
 
 
+def _behaviour(voice: Voice, query: Query, options: Mapping[str, str]) -> str | None:
+    """What stands in where nothing was gathered: it came late, failed, or the question gives nothing to try."""
+    return _code(voice, query, options)
+
+
 def _fields(voice: Voice, query: Query, options: Mapping[str, str]) -> str | None:
     if voice.answer.tool_calls:
         return _tool_calls(voice, query, options)
@@ -101,9 +107,13 @@ STRATEGIES: Mapping[str, Strategy] = {
     "choice": _choice,
     "literal": _literal,
     "code": _code,
+    "behaviour": _behaviour,
     "tool_calls": _tool_calls,
     "fields": _fields,
 }
+
+BEHAVIOUR = "behaviour"
+"""The evidence, and the strategy that reads it."""
 
 _BY_ANSWER_TYPE = {
     "number": "numeric",
@@ -134,7 +144,8 @@ def kind_of(observation: Observation, equivalence: str = "auto") -> str:
         InputError: `equivalence` or the query's `answer_type` is unknown.
     """
     if equivalence == "auto":
-        return observation.shared("kind", lambda: _inferred(observation))
+        kind = observation.shared("kind", lambda: _inferred(observation))
+        return BEHAVIOUR if kind == "code" and observation.evidence.get(BEHAVIOUR) else kind
     return checked_equivalence(equivalence)
 
 
@@ -147,6 +158,16 @@ def checked_equivalence(equivalence: str) -> str:
     if equivalence != "auto" and equivalence not in STRATEGIES:
         raise InputError(f"unknown equivalence {equivalence!r}: use auto or one of {', '.join(STRATEGIES)}")
     return equivalence
+
+
+def behaviours(observation: Observation) -> Mapping[int, Mapping[str, Any]]:
+    """What the program of each answer does, by call, as `pyramid_core.evidence` told it; empty where nothing is known."""
+    return observation.shared(BEHAVIOUR, lambda: _behaviours(observation))
+
+
+def behaviour_key(signature: Sequence[str]) -> str | None:
+    """The normal form of a program that gives these outputs; None: it gave no value, so it has no vote."""
+    return json.dumps(list(signature)) if signature else None
 
 
 def voices(observation: Observation) -> tuple[Voice, ...]:
@@ -259,11 +280,15 @@ def _classes(observation: Observation, equivalence: str) -> tuple[AnswerClass, .
     kind = kind_of(observation, equivalence)
     form_of, query = STRATEGIES[kind], observation.query
     options = options_listed(observation) if kind == "choice" else {}
+    done = behaviours(observation) if kind == BEHAVIOUR else {}
     groups: dict[str, list[Voice]] = {}
     for voice in heard:
         if voice.reading.empty and not voice.answer.tool_calls:
             continue
-        form = form_of(voice, query, options)
+        if done:
+            form = behaviour_key(done[voice.call]["signature"]) if voice.call in done else None
+        else:
+            form = form_of(voice, query, options)
         if form is not None:
             groups.setdefault(form, []).append(voice)
     ordered = list(groups.items())
@@ -275,6 +300,14 @@ def _classes(observation: Observation, equivalence: str) -> tuple[AnswerClass, .
         calls, names = [voice[0] for voice in members], [voice[1] for voice in members]
         found.append(AnswerClass(calls=tuple(calls), members=tuple(names), key=key))
     return tuple(found)
+
+
+def _behaviours(observation: Observation) -> dict[int, Mapping[str, Any]]:
+    """Evidence names answers by their place among all that came, in call order."""
+    told = observation.evidence.get(BEHAVIOUR) or {}
+    calls = [reply.call for reply in observation.replies if isinstance(reply.result, Answer)]
+    found = {call: told[str(at)] for at, call in enumerate(calls) if str(at) in told}
+    return found if any(entry["signature"] for entry in found.values()) else {}
 
 
 def _inferred(observation: Observation) -> str:

@@ -20,6 +20,7 @@ from pyramid_core.training.boosting import Growth, grow
 from pyramid_core.training.examples import COMPLETE, FUSED, Examples
 from pyramid_core.training.folds import folds_of
 from pyramid_core.training.heldout import (
+    RECALL,
     SHARES,
     Scores,
     Standing,
@@ -30,6 +31,7 @@ from pyramid_core.training.heldout import (
     judge,
     known_queries,
     operating_points,
+    recall_point,
     selects,
     stand,
 )
@@ -56,6 +58,8 @@ class Judged:
         vote: [n] whether the vote's is, ties to the member that is most accurate in the training folds.
         disagreement: [n] one minus the share of the crowd that gave the vote's answer.
         best_member: [n] whether the member that is most accurate in the training folds is right.
+        first_passing: [n] whether the first member is right, most accurate first, whose program passes the question's own
+            examples (the first of all where none does); None where no program was run.
         fused: [n] whether the answer is right that stands once the oracle's has joined the classes; None: not fused.
         asked: by operating point, [n] whether the query is escalated there.
         selecting: by fold, whether selection stood.
@@ -73,6 +77,7 @@ class Judged:
     asked: Mapping[str, Flags]
     selecting: tuple[bool, ...]
     notes: tuple[str, ...] = ()
+    first_passing: Floats | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,18 +123,21 @@ def cross_validated(
         )
     fold = folds_of(sheet.keys, folds=folds, seed=seed)
     parts: list[tuple[Flags, Judged]] = []
+    passing = None if sheet.passing is None else np.full(len(sheet.keys), np.nan)
     for number in range(folds):
         mine = fold == number
         order = sheet.order(crowd, ~mine)
         examples = tables(order)
         best = sheet.singles[mine, crowd.index(order[0])]
+        if passing is not None:
+            passing[mine] = sheet.first_passing(crowd, order)[mine]
         if kind == "agreement":
             parts.append((mine, _by_agreement(of_queries(examples, mine), len(crowd), best)))
         else:
             taught = _taught(of_queries(examples, ~mine), kind=kind, folds=folds, seed=seed, growth=growth)
             parts.append((mine, _judged(of_queries(examples, mine), taught, kind, len(crowd), best)))
         step()
-    return _joined(parts, len(sheet.keys))
+    return replace(_joined(parts, len(sheet.keys)), first_passing=passing)
 
 
 def zero_shot(
@@ -147,8 +155,9 @@ def zero_shot(
     shift of the logit; without one nothing is said of it.
     """
     best = sheet.singles[:, int(np.nanargmax(np.nan_to_num(np.nanmean(sheet.singles, axis=0))))]
+    passing = None if sheet.passing is None else sheet.first_passing(crowd, crowd)
     if router is None:
-        return _by_agreement(examples, len(crowd), best)
+        return replace(_by_agreement(examples, len(crowd), best), first_passing=passing)
     card = router.card
 
     def predict(some: Examples) -> Scores:
@@ -161,11 +170,10 @@ def zero_shot(
                 after = np.full(len(some.rows), float(base))
         return Scores(wrong=router.fail.probabilities(some.rows), after=after)
 
-    kind = "value" if card.level == "class" else card.kind
     points = dict(card.operating_points)
     select = card.level == "class" and card.metrics.get("selection") != "vote"
     taught = _Taught(predict=predict, calibration=card.calibration, select=select, points=points)
-    found = _judged(examples, taught, kind, len(crowd), best)
+    found = replace(_judged(examples, taught, card.kind, len(crowd), best), first_passing=passing)
     if not router.fuses:
         found = replace(found, fused=None)
     if oracle == card.oracle:
@@ -209,14 +217,17 @@ def _taught(examples: Examples, *, kind: str, folds: int, seed: int, growth: Gro
         return _untaught(whole)
     growth = growth or Growth.for_rows(len(examples.rows))
     with_after = kind == "value" and both_kinds(examples.oracle_right, least=LEAST)
-    may_select = kind == "value"
+    may_select = examples.by_class
     raw = held_out(examples, growth=growth, folds=folds, seed=seed, with_after=with_after)
     held = judge(examples, raw, folds=folds, seed=seed, may_select=may_select)
     select = may_select and selects(examples, raw)
     known = known_queries(examples, held)
-    points: Mapping[str, OperatingPoint] = {}
+    points: dict[str, OperatingPoint] = {}
     if known.any():
         points = operating_points(held.standing, held.vote, examples.oracle_right, known, spare=0.0)
+    recall = recall_point(held.standing, np.ones(examples.queries, dtype=bool))
+    if recall is not None:
+        points[RECALL] = recall
     fail = grow(examples.rows, examples.wrong, growth=growth, seed=seed).forest
     after = None
     if with_after:
@@ -250,7 +261,7 @@ def _untaught(wrong: Floats) -> _Taught:
         predict=predict,
         calibration={"fail": Calibration()},
         select=False,
-        points=dict.fromkeys(SHARES, OperatingPoint(threshold=0.0, barrier=-1.0)),
+        points=dict.fromkeys((*SHARES, RECALL), OperatingPoint(threshold=0.0, barrier=-1.0)),
         note=note,
     )
 
@@ -297,7 +308,7 @@ def _by_agreement(examples: Examples, size: int, best: Floats) -> Judged:
         disagreement=p_fail,
         best_member=best,
         fused=None,
-        asked=dict.fromkeys(SHARES, p_fail > 0),
+        asked=dict.fromkeys((*SHARES, RECALL), p_fail > 0),
         selecting=(False,),
     )
 
@@ -326,7 +337,7 @@ def _joined(parts: list[tuple[Flags, Judged]], n: int) -> Judged:
 
     fuses = any(one.fused is not None for _, one in parts)
     asked = {}
-    for name in SHARES:
+    for name in (*SHARES, RECALL):
         flags = np.zeros(n, dtype=bool)
         for mine, one in parts:
             flags[mine] = one.asked.get(name, np.ones(int(mine.sum()), dtype=bool))

@@ -144,6 +144,10 @@ class Measured:
         vote_wrong, voted = 1.0 - column["vote"], counts * ~np.isnan(self.judged.vote)
         found["baselines", "agreement", "auroc"] = self._ranked["agreement"].auroc(voted, vote_wrong)
         found["baselines", "query_length", "auroc"] = self._ranked["query_length"].auroc(voted, vote_wrong)
+        if self.judged.first_passing is not None:
+            passing = self.judged.first_passing
+            known = counts * ~np.isnan(passing)
+            found["baselines", "first_that_passes", "accuracy_all"] = _mean(np.nan_to_num(passing), known)
         found["auroc_above_agreement",] = found["auroc",] - found["baselines", "agreement", "auroc"]
         if not weight.sum() > 0:
             return found
@@ -151,7 +155,7 @@ class Measured:
         found |= self._of_the_curve(weight)
         found |= self._baselines(weight)
         found["apgr_above_agreement",] = found["apgr",] - found["baselines", "agreement", "apgr"]
-        found |= self._points(weight)
+        found |= self._points(counts, weight)
         found |= self._by_threshold(graded, weight)
         return found
 
@@ -206,6 +210,9 @@ class Measured:
             ),
             ("baselines", "best_model", "accuracy"): _mean(column["best"], weight),
         }
+        if self.judged.first_passing is not None:
+            passing = self.judged.first_passing
+            found["baselines", "first_that_passes", "accuracy"] = _mean(np.nan_to_num(passing), weight)
         for name in ("agreement", "query_length", "perfect"):
             stands = column["right"] if name == "perfect" else column["vote"]
             curve = self._ranked[name].curve(weight, stands, column["oracle"])
@@ -214,10 +221,11 @@ class Measured:
             found["baselines", name, "best_accuracy"] = curve.best
         return found
 
-    def _points(self, weight: Floats) -> Figures:
+    def _points(self, counts: Floats, weight: Floats) -> Figures:
         found: Figures = {}
         for name, asked in self.judged.asked.items():
             told = self._spent(asked.astype(float), weight)
+            told["recall"] = self._recall(asked.astype(float), counts * self.graded)
             found |= {("operating_points", name, key): value for key, value in told.items()}
             found["operating_points", name, "escalation_saving"] = 1.0 - told["escalation_rate"]
         return found
@@ -235,6 +243,11 @@ class Measured:
             gain = self._columns["oracle"] - self._columns["right"]
             found["monotone", place, "gap"] = _mean(gain, here) if here.sum() > 0 else math.nan
         return found
+
+    def _recall(self, asked: Floats, graded: Floats) -> float:
+        """The share of the wrong answers that are escalated."""
+        wrong = (1.0 - self._columns["right"]) * graded
+        return float(wrong @ asked) / wrong.sum() if wrong.sum() > 0 else math.nan
 
     def _spent(self, asked: Floats, weight: Floats) -> dict[str, float]:
         """What escalating the queries `asked` brings and costs: in oracle calls, in USD where all is known."""

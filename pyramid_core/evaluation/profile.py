@@ -20,11 +20,12 @@ from pyramid_core.evaluation.bootstrap import LEVEL, RESAMPLES
 from pyramid_core.evaluation.judged import Judged, cross_validated, zero_shot
 from pyramid_core.evaluation.measures import BENDS, THRESHOLDS, Figures, Measured, Path
 from pyramid_core.evaluation.sheet import Sheet, Wanted, sheet_of
+from pyramid_core.evidence import RecordedEvidence
 from pyramid_core.features import FeatureSet
 from pyramid_core.features.catalogue import named
 from pyramid_core.routers import AgreementRouter, LearnedRouter
 from pyramid_core.routers.card import KINDS
-from pyramid_core.training import Examples, Setting, default_features, examples_of
+from pyramid_core.training import Examples, Setting, default_features, examples_of, level_of
 from pyramid_core.types import Router
 
 Floats = npt.NDArray[np.float64]
@@ -51,6 +52,7 @@ class Plan:
         crowd_cost: the whole crowd, in oracle calls.
         oracle_accuracy: the user's prior for an oracle that a finished router was not trained with.
         resamples: of the bootstrap.
+        evidence: what is gathered for the answers of a record (programs run); None: nothing is.
     """
 
     wanted: Wanted
@@ -65,6 +67,7 @@ class Plan:
     crowd_cost: float = 0.0
     oracle_accuracy: float | None = None
     resamples: int = RESAMPLES
+    evidence: RecordedEvidence | None = None
 
     def __post_init__(self) -> None:
         if (self.kind is None) == (self.router is None):
@@ -95,7 +98,7 @@ def judgements(
         TraceError: a record cannot be read.
     """
     wanted = plan.wanted
-    sheet = sheet_of(records(), wanted)
+    sheet = sheet_of(records(), wanted, plan.evidence)
     features = _features(plan)
     made: dict[tuple[str, ...], Examples] = {}
 
@@ -107,6 +110,7 @@ def judgements(
                 features=features,
                 grade=wanted.grade,
                 least=max(1, math.ceil(len(order) / 2)),
+                evidence=plan.evidence,
             )
             made[order] = examples_of(records(), setting)
         return made[order]
@@ -195,9 +199,9 @@ def _features(plan: Plan) -> FeatureSet:
         return FeatureSet("query", named("agreement"), plan.equivalence)
     kind = str(plan.kind)
     crowd = None if plan.any_crowd else plan.wanted.crowd
-    features = FeatureSet(
-        "class" if KINDS[kind] == "class" else "query", default_features(kind, crowd), plan.equivalence
-    )
+    programs = plan.evidence is not None
+    chosen = default_features(kind, crowd, programs=programs)
+    features = FeatureSet(level_of(kind, programs=programs), chosen, plan.equivalence)
     for family in plan.without:
         features = features.without(family)
     return features

@@ -10,17 +10,19 @@ import difflib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pyramid_core.equivalence import behaviours
 from pyramid_core.errors import InputError
+from pyramid_core.evidence import PASSES, RecordedEvidence
 from pyramid_core.prices import Price
 from pyramid_core.records import answer_of, query_of
-from pyramid_core.training import question_key
+from pyramid_core.training import observation_of, question_key
 from pyramid_core.training.examples import grade_of, responses_of
 from pyramid_core.types import Answer
 
@@ -76,6 +78,7 @@ class Sheet:
         crowd_usd: [n] what the crowd's answers cost.
         oracle_usd: [n] what the oracle's did.
         left_out: records without any answer of the crowd.
+        passing: [n, members] whether a member's program passes the question's own examples; None where none was run.
     """
 
     keys: tuple[str, ...]
@@ -87,6 +90,7 @@ class Sheet:
     crowd_usd: Floats
     oracle_usd: Floats
     left_out: int
+    passing: Floats | None = None
 
     @property
     def questions(self) -> int:
@@ -100,9 +104,19 @@ class Sheet:
         accuracy = np.where(known, graded, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
         return tuple(crowd[place] for place in np.argsort(-accuracy, kind="stable"))
 
+    def first_passing(self, crowd: Sequence[str], order: Sequence[str]) -> Floats:
+        """[n] whether the first member in `order` is right whose program passes the examples, else the first of all."""
+        places = [crowd.index(name) for name in order]
+        passing = self.singles[:, places] * 0 if self.passing is None else self.passing[:, places]
+        first = np.argmax(passing == 1, axis=1)
+        found: Floats = self.singles[:, places][np.arange(len(first)), first]
+        return found
 
-def sheet_of(records: Iterable[Mapping[str, Any]], wanted: Wanted) -> Sheet:
-    """The sheet of a stream of records.
+
+def sheet_of(
+    records: Iterable[Mapping[str, Any]], wanted: Wanted, evidence: RecordedEvidence | None = None
+) -> Sheet:
+    """The sheet of a stream of records; `evidence` runs their programs, where somebody wants that.
 
     Raises:
         InputError: a name occurs in no record, an id twice, no answer has the grade, no record has the oracle's
@@ -114,6 +128,7 @@ def sheet_of(records: Iterable[Mapping[str, Any]], wanted: Wanted) -> Sheet:
     models: set[str] = set()
     keys: list[str] = []
     asked: set[tuple[str, bool]] = set()
+    passing: list[list[float]] = []
     left_out = 0
     for record in records:
         _once(record, ids)
@@ -128,10 +143,14 @@ def sheet_of(records: Iterable[Mapping[str, Any]], wanted: Wanted) -> Sheet:
         query = query_of(record)
         keys.append(question_key(query.text))
         rows.append(_row(responses, wanted, len(query.text)))
+        if evidence is not None:
+            passing.append(_passing(record, wanted, evidence))
     _check_names(wanted, models)
     if not rows:
         raise InputError("no record has an answer of the crowd: give a file of recorded answers")
     sheet = _sheet(rows, wanted, tuple(keys), left_out)
+    if passing and not np.isnan(passing).all():
+        sheet = replace(sheet, passing=np.asarray(passing, dtype=float))
     _check_grades(sheet, wanted, asked)
     return sheet
 
@@ -197,6 +216,14 @@ def _sheet(rows: list[tuple[Any, ...]], wanted: Wanted, keys: tuple[str, ...], l
         oracle_usd=oracle_usd,
         left_out=left_out,
     )
+
+
+def _passing(record: Mapping[str, Any], wanted: Wanted, evidence: RecordedEvidence) -> list[float]:
+    """Whether each member's program passes the question's own examples; NaN where that is not known."""
+    observation = observation_of(record, crowd=wanted.crowd)
+    done = behaviours(replace(observation, evidence=evidence(record, observation), cache={}))
+    told = {reply.who: done[reply.call]["visible"] for reply in observation.replies if reply.call in done}
+    return [math.nan if told.get(name) is None else float(told[name] == PASSES) for name in wanted.crowd]
 
 
 def _usd(response: Mapping[str, Any] | None, name: str, wanted: Wanted) -> float:

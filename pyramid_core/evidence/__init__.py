@@ -12,13 +12,20 @@ from pyramid_core.evidence.behaviour import (
     classes_of,
     key_of,
 )
+from pyramid_core.evidence.cache import BehaviourCache, usual_path
+from pyramid_core.evidence.recorded import RecordedBehaviour, RecordedEvidence, visible_tests
 
 __all__ = [
     "CANNOT_RUN",
     "FAILS",
     "PASSES",
     "Behaviour",
+    "BehaviourCache",
     "BehaviourGatherer",
+    "RecordedBehaviour",
+    "RecordedEvidence",
     "classes_of",
     "key_of",
+    "usual_path",
+    "visible_tests",
 ]

@@ -12,15 +12,16 @@ Running programs that models wrote is the user's decision (`run_code=True`); `do
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import Any, Protocol
 
+from pyramid_core.equivalence import behaviour_key
 from pyramid_core.errors import InputError
+from pyramid_core.evidence.cache import BehaviourCache, key_for
 from pyramid_core.evidence.inputs import Example, asserts_of, examples_of, varied
 from pyramid_core.sandbox import (
     FUNCTION_NAMES,
@@ -91,6 +92,7 @@ class BehaviourGatherer:
         examples: further tests that belong to a question (a record's `visible_tests`), from the query.
         inputs: on how many inputs each program is run.
         seed: of the variations.
+        cache: where what programs did is kept, so that each is run once; None: nothing is kept.
 
     Raises:
         InputError: `run_code` is not True.
@@ -104,6 +106,7 @@ class BehaviourGatherer:
         examples: Callable[[Query], Sequence[str]] | None = None,
         inputs: int = 12,
         seed: int = 0,
+        cache: BehaviourCache | None = None,
     ) -> None:
         if run_code is not True:
             raise InputError(
@@ -114,6 +117,7 @@ class BehaviourGatherer:
         self.examples = examples
         self.inputs = inputs
         self.seed = seed
+        self.cache = cache
 
     def __call__(self, gather: Asked) -> dict[str, Any]:
         """The evidence as plain JSON: the place of each answer (as a string) -> its behaviour.
@@ -145,13 +149,24 @@ class BehaviourGatherer:
         name = _tested(sources)
         programs = [program_of(text, name, question) for text in answers]
         own = [word for word in FUNCTION_NAMES if any(defines(program, word) for program in programs)]
-        tests = [test for source in sources if (test := split(source, own=own)) is not None]
-        trial = _Trial(tests, self._variations(tests))
-        different = list(dict.fromkeys(programs)) if trial.calls else []
-        ran = dict(zip(different, self.sandbox.run_many(map(trial.job, different)), strict=True))
-        outputs = [trial.outputs(ran.get(program, ())) for program in programs]
+        tests = {source: test for source in sources if (test := split(source, own=own)) is not None}
+        trial = _Trial(tests, self._variations(list(tests.values())))
+        tried = self._tried(trial, list(dict.fromkeys(programs)) if trial.calls else [])
+        outputs = [tried[program].outputs if program in tried else [] for program in programs]
         counted = _counted(outputs, trial.kept)
-        return [trial.behaviour(ran.get(p, ()), o, counted) for p, o in zip(programs, outputs, strict=True)]
+        nothing = trial.tried(())
+        return [trial.behaviour(tried.get(program, nothing), counted) for program in programs]
+
+    def _tried(self, trial: _Trial, programs: Sequence[str]) -> dict[str, _Tried]:
+        """What each program did: known from the cache, or found out now."""
+        keys = {program: trial.key(program, self.sandbox.limits) for program in programs}
+        known = self.cache.get(keys.values()) if self.cache else {}
+        new = [program for program in programs if keys[program] not in known]
+        ran = zip(new, self.sandbox.run_many(map(trial.job, new)), strict=True) if new else ()
+        fresh = {program: trial.tried(results) for program, results in ran}
+        if self.cache and fresh:
+            self.cache.put({keys[program]: asdict(tried) for program, tried in fresh.items()})
+        return {p: fresh[p] if p in fresh else _Tried(**known[keys[p]]) for p in programs}
 
     def _variations(self, tests: Sequence[Tests]) -> list[Example]:
         """As many variations of the tests' examples, in turn, as make up the number of inputs."""
@@ -163,15 +178,23 @@ class BehaviourGatherer:
         return [example for row in zip_longest(*each) for example in row if example is not None][:left]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Tried:
+    """What came of one program: an output for each input, and whether the visible tests hold."""
+
+    outputs: list[str]
+    visible: str | None
+
+
 class _Trial:
     """What every program is run on, and what the results mean: the visible tests, then variations of their inputs.
 
     The tests come first: on a variation a program may not end.
     """
 
-    def __init__(self, tests: Sequence[Tests], variations: Sequence[Example]) -> None:
-        self.tests = tests
-        self.calls = [call for test in tests for call in test.calls]
+    def __init__(self, tests: Mapping[str, Tests], variations: Sequence[Example]) -> None:
+        self.sources, self.tests = list(tests), list(tests.values())
+        self.calls = [call for test in self.tests for call in test.calls]
         self._inputs = [at for at, call in enumerate(self.calls) if call.kind == "eval"]
         self.kept = len(self._inputs)
         self._inputs += range(len(self.calls), len(self.calls) + len(variations))
@@ -181,15 +204,22 @@ class _Trial:
         """One program's run."""
         return Job(program=with_imports(program), calls=self.calls if program else ())
 
-    def outputs(self, results: Sequence[Result]) -> list[str]:
-        """What came of each input, in one word; nothing where there was no program."""
-        return [output_of(results[at]) for at in self._inputs] if results else []
+    def key(self, program: str, limits: Limits) -> str:
+        """Of a program in the cache."""
+        calls = [(call.source, call.kind, call.again) for call in self.calls]
+        parts = {"program": program, "calls": calls, "tests": self.sources, "limits": asdict(limits)}
+        return key_for(parts)
 
-    def behaviour(self, results: Sequence[Result], outputs: list[str], counted: list[int]) -> Behaviour:
+    def tried(self, results: Sequence[Result]) -> _Tried:
+        """What came of a program; nothing where there was none."""
+        outputs = [output_of(results[at]) for at in self._inputs] if results else []
+        return _Tried(outputs=outputs, visible=self._visible(results))
+
+    def behaviour(self, tried: _Tried, counted: list[int]) -> Behaviour:
         """What the program does."""
-        ran = sum(map(_is_value, outputs))
-        signature = tuple(outputs[at] for at in counted) if ran else ()
-        return Behaviour(signature=signature, visible=self._visible(results), ran=ran)
+        ran = sum(map(_is_value, tried.outputs))
+        signature = tuple(tried.outputs[at] for at in counted) if ran else ()
+        return Behaviour(signature=signature, visible=tried.visible, ran=ran)
 
     def _visible(self, results: Sequence[Result]) -> str | None:
         if not self.tests:
@@ -234,7 +264,7 @@ def classes_of(behaviours: Sequence[Mapping[str, Any] | Behaviour]) -> list[tupl
 def key_of(behaviour: Mapping[str, Any] | Behaviour) -> str | None:
     """The name of the class that a behaviour belongs to; None: it did nothing, so it has no vote."""
     signature = behaviour.signature if isinstance(behaviour, Behaviour) else behaviour["signature"]
-    return json.dumps(list(signature)) if signature else None
+    return behaviour_key(signature)
 
 
 def _counted(outputs: Sequence[Sequence[str]], kept: int) -> list[int]:

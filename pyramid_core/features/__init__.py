@@ -6,6 +6,8 @@ signal is NaN, never zero. No feature depends on who answered first, and none na
 """
 
 from pyramid_core.features.catalogue import (
+    BEHAVIOUR_CLASS_FEATURES,
+    BEHAVIOUR_FEATURES,
     CLASS_FEATURES,
     DEFAULT_CLASS_FEATURES,
     DEFAULT_QUERY_FEATURES,
@@ -16,6 +18,8 @@ from pyramid_core.features.sets import FeatureSet
 from pyramid_core.features.view import ClassView, Family, Feature, Level, View
 
 __all__ = [
+    "BEHAVIOUR_CLASS_FEATURES",
+    "BEHAVIOUR_FEATURES",
     "CLASS_FEATURES",
     "DEFAULT_CLASS_FEATURES",
     "DEFAULT_QUERY_FEATURES",

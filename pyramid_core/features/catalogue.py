@@ -6,7 +6,17 @@ trained is dropped there. Features that read every token's alternatives, or are 
 
 from __future__ import annotations
 
-from pyramid_core.features import agreement, confidence, crowd, lengths, logprobs, query, similarity
+from pyramid_core.features import (
+    agreement,
+    behaviour,
+    confidence,
+    crowd,
+    lengths,
+    logprobs,
+    options,
+    query,
+    similarity,
+)
 from pyramid_core.features.view import Feature
 
 QUERY_FEATURES: tuple[Feature, ...] = (
@@ -15,8 +25,10 @@ QUERY_FEATURES: tuple[Feature, ...] = (
     *confidence.QUERY,
     *logprobs.QUERY,
     *similarity.QUERY,
+    *options.QUERY,
     *query.QUERY,
     *crowd.QUERY,
+    *behaviour.QUERY,
 )
 """Every feature of a whole observation."""
 
@@ -26,7 +38,9 @@ CLASS_FEATURES: tuple[Feature, ...] = (
     *confidence.CLASS,
     *logprobs.CLASS,
     *similarity.CLASS,
+    *options.CLASS,
     *crowd.CLASS,
+    *behaviour.CLASS,
 )
 """Every feature of one class of equivalent answers."""
 
@@ -48,6 +62,8 @@ _SHARED = (
     "query_numbers",
     "query_sentences",
     "query_type",
+    "options_numeric",
+    "options_length",
 )
 
 _OF_THE_CHOSEN = (
@@ -59,6 +75,10 @@ _OF_THE_CHOSEN = (
     "span_min_logprob_chosen",
     "mean_prob_chosen",
     "equations_wrong",
+    "option_length",
+    "option_length_rank",
+    "option_likeness",
+    "option_number_rank",
 )
 
 _OF_A_CLASS = (
@@ -79,6 +99,16 @@ _OF_A_CLASS = (
     "class_equations_wrong",
     "class_final_size",
     "class_final_whole",
+    "class_option_place",
+    "class_option_length",
+    "class_option_length_ratio",
+    "class_option_length_rank",
+    "class_option_likeness",
+    "class_option_nearest",
+    "class_option_asked",
+    "class_option_number_rank",
+    "class_option_number_size",
+    "class_option_number_shared",
     "class_has_oracle",
 )
 
@@ -94,3 +124,9 @@ DEFAULT_QUERY_FEATURES: tuple[Feature, ...] = named(*_SHARED, *_OF_THE_CHOSEN)
 
 DEFAULT_CLASS_FEATURES: tuple[Feature, ...] = named(*_SHARED, *_OF_A_CLASS)
 """The columns of a router of level class, unless it is told otherwise."""
+
+BEHAVIOUR_FEATURES: tuple[Feature, ...] = behaviour.QUERY
+"""What a router of level query looks at as well where programs are run."""
+
+BEHAVIOUR_CLASS_FEATURES: tuple[Feature, ...] = (*behaviour.QUERY, *behaviour.CLASS)
+"""The same for a router of level class."""

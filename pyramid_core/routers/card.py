@@ -17,13 +17,18 @@ from typing import Any
 
 from pyramid_core.calibration import Calibration
 from pyramid_core.errors import InputError, RouterError
+from pyramid_core.features import Level
 from pyramid_core.types import OperatingPoint
 from pyramid_core.types.numbers import is_number
 
 FORMAT = 1
 CARD = "card.json"
-KINDS: Mapping[str, str] = {"consensus": "query", "anytime": "query", "value": "class"}
-"""Kinds of learned routers, and the level of the rows that each scores."""
+KINDS: Mapping[str, tuple[Level, ...]] = {
+    "consensus": ("query", "class"),
+    "anytime": ("query",),
+    "value": ("class",),
+}
+"""Kinds of learned routers, and the levels of the rows that each may score, the usual one first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +155,7 @@ def _parse(content: bytes, where: str) -> Card:
     )
     reader = _Reader(kept, where)
     kind, level = reader.take("kind", str), reader.take("level", str)
-    if KINDS.get(kind) != level:
+    if level not in KINDS.get(kind, ()):
         raise reader.bad("kind", f"with level {level!r}: known are {dict(KINDS)}")
     return Card(
         format=FORMAT,

@@ -6,7 +6,7 @@
 
 from pyramid_core.training.boosting import Growth
 from pyramid_core.training.examples import Examples, Setting, examples_of, observation_of
-from pyramid_core.training.fitting import default_features, fit
+from pyramid_core.training.fitting import default_features, fit, level_of
 from pyramid_core.training.folds import folds_of, question_key
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "examples_of",
     "fit",
     "folds_of",
+    "level_of",
     "observation_of",
     "question_key",
 ]

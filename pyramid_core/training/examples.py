@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from pyramid_core.equivalence import classes
 from pyramid_core.errors import InputError
+from pyramid_core.evidence import RecordedEvidence
 from pyramid_core.features import FeatureSet
 from pyramid_core.records import answer_of, query_of, trace_to_record
 from pyramid_core.routers.standing import spokesman
@@ -41,6 +42,7 @@ class Setting:
         grade: the key of a response that says whether it is right: `correct`, or one of its `grades`.
         least: the smallest partial crowd.
         seed: of the choice of partial crowds.
+        evidence: what is gathered for the answers of a record; None: nothing is.
     """
 
     crowd: tuple[str, ...]
@@ -49,6 +51,7 @@ class Setting:
     grade: str = "correct"
     least: int = 1
     seed: int = 0
+    evidence: RecordedEvidence | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,6 +69,7 @@ class Examples:
         keys: [queries] what makes two queries the same question.
         oracle_right: [queries] whether the oracle is right; NaN where that is not known.
         singles: [queries, members] whether each member alone is right; NaN where that is not known.
+        by_class: whether rows are of classes, so that another class than the largest may be selected.
     """
 
     rows: npt.NDArray[np.float32]
@@ -78,6 +82,7 @@ class Examples:
     keys: tuple[str, ...]
     oracle_right: npt.NDArray[np.float64]
     singles: npt.NDArray[np.float64]
+    by_class: bool = False
 
     @property
     def queries(self) -> int:
@@ -131,6 +136,7 @@ def examples_of(records: Iterable[Mapping[str, Any] | Trace], setting: Setting) 
         keys=tuple(keys),
         oracle_right=_unbiased(np.asarray(oracle_right, dtype=float), drawn),
         singles=np.asarray(singles, dtype=float),
+        by_class=setting.features.level == "class",
     )
 
 
@@ -246,6 +252,8 @@ def _view(
     observation = observation_of(
         record, crowd=setting.crowd, oracle=setting.oracle, heard=heard, fused=view == FUSED
     )
+    if setting.evidence is not None:
+        observation = replace(observation, evidence=setting.evidence(record, observation), cache={})
     groups = classes(observation, setting.features.equivalence)
     answered = sum(
         reply.role == "crowd" and isinstance(reply.result, Answer) for reply in observation.replies

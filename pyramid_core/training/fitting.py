@@ -12,11 +12,15 @@ import numpy as np
 
 from pyramid_core.calibration import Calibration
 from pyramid_core.errors import InputError
+from pyramid_core.evidence import RecordedEvidence
 from pyramid_core.features import (
+    BEHAVIOUR_CLASS_FEATURES,
+    BEHAVIOUR_FEATURES,
     DEFAULT_CLASS_FEATURES,
     DEFAULT_QUERY_FEATURES,
     Feature,
     FeatureSet,
+    Level,
     member_features,
 )
 from pyramid_core.routers import Card, LearnedRouter
@@ -26,6 +30,7 @@ from pyramid_core.training.boosting import Growth, grow
 from pyramid_core.training.examples import FUSED, Examples, Setting, examples_of
 from pyramid_core.training.extra import xgboost
 from pyramid_core.training.heldout import (
+    RECALL,
     both_kinds,
     calibrations,
     figures,
@@ -33,6 +38,7 @@ from pyramid_core.training.heldout import (
     judge,
     known_queries,
     operating_points,
+    recall_point,
     risks,
     selects,
 )
@@ -57,6 +63,7 @@ def fit(
     folds: int = 5,
     seed: int = 0,
     data: Mapping[str, Any] | None = None,
+    evidence: RecordedEvidence | None = None,
 ) -> LearnedRouter:
     """A router trained on graded records; the same records and arguments give the same router.
 
@@ -74,6 +81,7 @@ def fit(
         folds: how many, by question.
         seed: of folds, partial crowds and trees.
         data: `file` and `sha256` of the records, for the card.
+        evidence: what is gathered for the answers of each record; None: nothing is.
 
     Raises:
         InputError: an argument or the records cannot be used; says which and why.
@@ -81,22 +89,54 @@ def fit(
     """
     xgboost()
     _check(crowd, oracle, kind, folds)
-    chosen = tuple(features) if features is not None else default_features(kind, None if any_crowd else crowd)
+    level = level_of(kind, programs=evidence is not None)
+    chosen = features
+    if chosen is None:
+        chosen = default_features(kind, None if any_crowd else crowd, programs=evidence is not None)
     setting = Setting(
         crowd=tuple(crowd),
         oracle=oracle,
-        features=FeatureSet("class" if KINDS[kind] == "class" else "query", chosen, equivalence),
+        features=FeatureSet(level, tuple(chosen), equivalence),
         grade=grade,
         least=max(1, math.ceil(len(crowd) / 2)),
         seed=seed,
+        evidence=evidence,
     )
-    examples = examples_of(records, setting)
+    return fit_rows(
+        examples_of(records, setting),
+        setting,
+        kind=kind,
+        any_crowd=any_crowd,
+        growth=growth,
+        spare=spare,
+        folds=folds,
+        data=data,
+    )
+
+
+def fit_rows(
+    examples: Examples,
+    setting: Setting,
+    *,
+    kind: str,
+    any_crowd: bool = False,
+    growth: Growth | None = None,
+    spare: float = 0.0,
+    folds: int = 5,
+    data: Mapping[str, Any] | None = None,
+) -> LearnedRouter:
+    """A router trained on rows that have been made, of one set or of several; arguments as of `fit`.
+
+    Raises:
+        InputError: there are too few questions, or nothing to learn from.
+        MissingExtra: xgboost is not installed.
+    """
     if len(set(examples.keys)) < max(_TOO_FEW, folds):
         raise InputError(
             f"{len(set(examples.keys))} different questions are too few to train on: give {_TOO_FEW} or more"
         )
     setting, examples = _varying(setting, examples)
-    trained = _train(examples, kind=kind, growth=growth, spare=spare, folds=folds, seed=seed)
+    trained = _train(examples, kind=kind, growth=growth, spare=spare, folds=folds, seed=setting.seed)
     card = _card(setting, examples, trained, kind=kind, any_crowd=any_crowd, data=data or {})
     return LearnedRouter.parse({**trained.trees, CARD: card.as_json()}, where="the router just trained")
 
@@ -116,7 +156,7 @@ def _train(
 ) -> _Trained:
     growth = growth or Growth.for_rows(len(examples.rows))
     with_after = kind == "value" and both_kinds(examples.oracle_right, least=_TOO_FEW)
-    may_select = kind == "value"
+    may_select = examples.by_class
     raw = held_out(examples, growth=growth, folds=folds, seed=seed, with_after=with_after)
     select = may_select and selects(examples, raw)
     held = judge(examples, raw, folds=folds, seed=seed, may_select=may_select)
@@ -125,6 +165,9 @@ def _train(
     points: dict[str, OperatingPoint] = {}
     if known.any():
         points = operating_points(held.standing, held.vote, examples.oracle_right, known, spare=spare)
+        recall = recall_point(held.standing, np.ones(examples.queries, dtype=bool))
+        if recall is not None:
+            points[RECALL] = recall
         metrics["early_stop"] = risks(examples, held, threshold=points["baseline-match"].threshold)
     metrics["fused"] = bool((examples.view == FUSED).any())
     if may_select:
@@ -155,7 +198,7 @@ def _card(
     return Card(
         format=FORMAT,
         kind=kind,
-        level=KINDS[kind],
+        level=setting.features.level,
         features=tuple((feature.name, feature.version) for feature in setting.features.features),
         fingerprint=setting.features.fingerprint(),
         calibration=trained.calibration,
@@ -176,15 +219,28 @@ def _card(
     )
 
 
-def default_features(kind: str, crowd: Sequence[str] | None = None) -> tuple[Feature, ...]:
+def level_of(kind: str, *, programs: bool = False) -> Level:
+    """The level of a kind's rows. Where programs are run, a consensus router scores each class: what they do on the
+    question's examples says which of them should stand, not only whether the largest class should.
+    """
+    return "class" if programs and "class" in KINDS[kind] else KINDS[kind][0]
+
+
+def default_features(
+    kind: str, crowd: Sequence[str] | None = None, *, programs: bool = False
+) -> tuple[Feature, ...]:
     """The columns of a kind of router; those that name a member only where a crowd is given."""
-    level = KINDS[kind]
+    level = level_of(kind, programs=programs)
+    members = member_features(crowd, level) if crowd else ()
     if level == "class":
-        return DEFAULT_CLASS_FEATURES + (member_features(crowd, "class") if crowd else ())
-    members = member_features(crowd, "query") if crowd else ()
+        chosen = DEFAULT_CLASS_FEATURES + (BEHAVIOUR_CLASS_FEATURES if programs else ())
+    else:
+        chosen = DEFAULT_QUERY_FEATURES + (BEHAVIOUR_FEATURES if programs else ())
     if kind == "consensus":
-        return tuple(f for f in DEFAULT_QUERY_FEATURES if f.family != "logprob") + members
-    return tuple(sorted(DEFAULT_QUERY_FEATURES, key=lambda f: f.family != "logprob")) + members
+        return tuple(f for f in chosen if f.family != "logprob") + members
+    if kind == "anytime":
+        chosen = tuple(sorted(chosen, key=lambda f: f.family != "logprob"))
+    return chosen + members
 
 
 def _check(crowd: Sequence[str], oracle: str | None, kind: str, folds: int) -> None:

@@ -25,6 +25,9 @@ Flags = npt.NDArray[np.bool_]
 SHARES: Mapping[str, float] = {"economy": 0.5, "balanced": 0.8, "baseline-match": 1.0}
 """What share of the gap between the crowd's vote and the oracle each operating point recovers."""
 
+RECALL, RECALLED = "recall", 0.816
+"""The point that lets the oracle see so many of the wrong answers: what the paper reports for its Consensus router."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scores:
@@ -206,6 +209,23 @@ def operating_points(
             threshold=float(np.clip(threshold, 0.0, 1.0)), barrier=float(np.clip(barrier, -1.0, 1.0))
         )
     return found
+
+
+def recall_point(standing: Standing, among: Flags) -> OperatingPoint | None:
+    """The highest threshold on p_fail above which `RECALLED` of the wrong answers lie, and one standard error more.
+
+    The standard error is that of a share of so many wrong answers; without it fresh queries would fall short of the
+    target every other time. None where no standing answer among these queries is known to be wrong.
+    """
+    known = among & ~np.isnan(standing.right)
+    wrong = np.sort(standing.p_fail[known & (standing.right == 0)])
+    if not len(wrong):
+        return None
+    wanted = min(1.0, RECALLED + float(np.sqrt(RECALLED * (1 - RECALLED) / len(wrong))))
+    lowest = float(wrong[len(wrong) - int(np.ceil(wanted * len(wrong)))])
+    below = standing.p_fail[known & (standing.p_fail < lowest)]
+    threshold = (lowest + float(below.max())) / 2 if len(below) else 0.0
+    return OperatingPoint(threshold=float(np.clip(threshold, 0.0, 1.0)))
 
 
 def _sure_threshold(score: Floats, stands: Floats, after: Floats, *, spare: float) -> float:
