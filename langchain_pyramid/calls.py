@@ -19,6 +19,7 @@ from langchain_core.messages import (
 from langchain_pyramid.binding import BOUND_NAMES, Binding, Structured
 from langchain_pyramid.runs import Parent
 from pyramid_core.errors import InputError
+from pyramid_core.text import question_in
 from pyramid_core.types import Query
 
 STRUCTURED = "pyramid_structured"
@@ -118,10 +119,7 @@ def _blank(message: BaseMessage) -> bool:
 
 def question(messages: Sequence[BaseMessage]) -> str:
     """What is asked, in words: the last human message, or the whole conversation where there is none."""
-    for message in reversed(messages):
-        if isinstance(message, HumanMessage):
-            return str(message.text)
-    return "\n".join(str(message.text) for message in messages)
+    return question_in(messages, asks=lambda m: isinstance(m, HumanMessage), says=lambda m: str(m.text))
 
 
 def plain(message: BaseMessage) -> dict[str, Any]:

@@ -18,12 +18,11 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from pyramid_core.records import routing_record
+from pyramid_core.text import pieces
 from pyramid_core.types import FINISH_REASONS, Answer, Outcome, Token, ToolCall, Trace, Usage
 
 RECORD = "pyramid"
 
-_PIECES = 32
-_PIECE = 24
 _ONCE = ("model_name", "token_usage", "usage")
 """Metadata of the answering member that the pyramid's own takes the place of."""
 
@@ -231,13 +230,3 @@ class Chunks:
 
 def _generation(chunk: AIMessageChunk) -> ChatGenerationChunk:
     return ChatGenerationChunk(message=chunk)
-
-
-def pieces(text: str) -> Iterator[str]:
-    """`text` cut after words, in at most some thirty pieces however long it is."""
-    size = max(_PIECE, math.ceil(len(text) / _PIECES))
-    start = 0
-    while start < len(text):
-        end = text.find(" ", start + size) + 1 or len(text)
-        yield text[start:end]
-        start = end

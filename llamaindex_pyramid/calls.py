@@ -13,6 +13,7 @@ from llama_index.core.utils import get_tokenizer
 
 from llamaindex_pyramid.tools import tool_of
 from pyramid_core.errors import InputError
+from pyramid_core.text import question_in
 from pyramid_core.types import Query
 
 TOOL_OPTIONS = ("tool_required", "allow_parallel_tool_calls", "tool_choice")
@@ -138,10 +139,7 @@ def call_of(query: Query) -> Call:
 
 def question(messages: Sequence[ChatMessage]) -> str:
     """What is asked, in words: the last message of the user, or the whole conversation where there is none."""
-    for message in reversed(messages):
-        if message.role == MessageRole.USER and message.content:
-            return message.content
-    return "\n".join(message.content or "" for message in messages)
+    return question_in(messages, asks=lambda m: m.role == MessageRole.USER, says=lambda m: m.content or "")
 
 
 def plain(message: ChatMessage) -> dict[str, Any]:

@@ -7,7 +7,7 @@ same core, with members that answer a query instead of a prompt. `RecordedQueryE
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
@@ -23,6 +23,7 @@ from llama_index.core.tools import QueryEngineTool
 from llamaindex_pyramid.events import active_span, inside, routing_records, tell, told
 from pyramid_core.decision import NAME, rule_of
 from pyramid_core.pyramid import Pyramid
+from pyramid_core.records import total_of
 from pyramid_core.types import Answer, Outcome, Query
 from pyramid_core.types.given import crowd_and_oracles, no_member, placed
 
@@ -131,31 +132,6 @@ class RecordedQueryEngine(BaseQueryEngine):
     async def _aquery(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
         with routing_records() as records:
             return _with(await self.engine.aquery(query_bundle), _summed(records))
-
-
-def total_of(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What several queries came to.
-
-    Returns:
-        `queries`; `escalated`, how many of them; `usage` in tokens by member, None where one is not known; `cost`
-        in USD, a lower bound where `complete` is False.
-    """
-    usage: dict[str, dict[str, int | None]] = {}
-    for record in records:
-        for member, counts in record["usage"].items():
-            sums = usage.setdefault(member, dict.fromkeys(counts, 0))
-            for name, count in counts.items():
-                before = sums[name]
-                sums[name] = None if before is None or count is None else before + count
-    return {
-        "queries": len(records),
-        "escalated": sum(bool(record["escalated"]) for record in records),
-        "usage": usage,
-        "cost": {
-            "usd": sum(record["cost"]["usd"] for record in records),
-            "complete": all(record["cost"]["complete"] for record in records),
-        },
-    }
 
 
 def _summed(records: list[dict[str, Any]]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from pyramid_core.commands import (
 )
 from pyramid_core.deliberation import Deliberation
 from pyramid_core.errors import PROGRAMMING_ERRORS, ContractError, InputError, PyramidAbstained, PyramidFailed
+from pyramid_core.text import pieces
 from pyramid_core.types import Answer, Context, Failure, Outcome, Query, Token
 
 _LOG = logging.getLogger(__name__)
@@ -210,7 +211,7 @@ class Conductor:
     def _replay_tokens(self, accept: Accept) -> None:
         if self._begun or not self.deliberation.context.listening:
             return
-        for token in self._held.get(accept.call) or chunks(accept.answer.text):
+        for token in self._held.get(accept.call) or map(_token, pieces(accept.answer.text)):
             self._read(token)
 
     def _read(self, item: Token | Offer) -> None:
@@ -257,20 +258,8 @@ class Conductor:
             self.stop(call.number)
 
 
-def chunks(text: str, size: int = 24, most: int = 64) -> list[Token]:
-    """`text` in pieces of `size` characters, longer where there would be more than some `most`, that end at spaces where they can.
-
-    Joined they are the text.
-    """
-    size = max(size, len(text) // most)
-    pieces: list[Token] = []
-    start = 0
-    while start < len(text):
-        cut = len(text) if len(text) - start <= size else text.rfind(" ", start + 1, start + size) + 1
-        cut = cut if cut > start else min(start + size, len(text))
-        pieces.append(Token(text=text[start:cut]))
-        start = cut
-    return pieces
+def _token(piece: str) -> Token:
+    return Token(text=piece)
 
 
 def ask_here(member: Any, ask: Ask, query: Query, pass_on: Callable[[Token], None]) -> Any:

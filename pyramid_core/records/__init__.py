@@ -10,7 +10,7 @@ grading and replaying are pure functions of it. Files hold one record a line, pl
 
 from pyramid_core.records.files import Record, RecordFile, read_records, write_record
 from pyramid_core.records.responses import FORMAT, answer_of, query_of, response_of
-from pyramid_core.records.routing import routing_judgement, routing_record
+from pyramid_core.records.routing import routing_judgement, routing_record, total_of
 from pyramid_core.records.traces import record_to_trace, trace_to_record
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "response_of",
     "routing_judgement",
     "routing_record",
+    "total_of",
     "trace_to_record",
     "write_record",
 ]

@@ -14,6 +14,7 @@ from pyramid_core.records.plain import (
     to_optional,
     to_sequence,
 )
+from pyramid_core.text import question_in
 from pyramid_core.types import UNKNOWN_COST, Answer, Cost, Failure, Query, Reported, ToolCall, Usage
 
 FORMAT = 1
@@ -141,9 +142,13 @@ def response_of(result: Reported, *, model: str) -> dict[str, Any]:
 
 
 def last_words(messages: tuple[Mapping[str, Any], ...]) -> str:
-    """What the last message of the user says, its parts of text joined; of the last message where none is a user's."""
-    asked = [m for m in messages if m.get("role") == "user"] or list(messages)
-    content = asked[-1].get("content", "")
+    """What the user says last, its parts of text joined; everything where no message is a user's."""
+    return question_in(messages, asks=lambda message: message.get("role") == "user", says=_words_of)
+
+
+def _words_of(message: Mapping[str, Any]) -> str:
+    """What a message says, its parts of text joined."""
+    content = message.get("content", "")
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []

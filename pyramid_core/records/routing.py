@@ -7,6 +7,7 @@ spoke. What the rule says afterwards ("nothing is left to ask: accept") routes n
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyramid_core.records.responses import FORMAT
@@ -77,6 +78,31 @@ def routing_record(trace: Trace, *, oracle_alone: Cost | None = None) -> dict[st
 def routing_judgement(trace: Trace) -> Judgement | None:
     """The judgement that routed the query: the last one taken before an oracle that it asked for had spoken."""
     return next((j for j in reversed(trace.judgements) if not j.after_oracle), None)
+
+
+def total_of(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What several queries came to.
+
+    Returns:
+        `queries`; `escalated`, how many of them; `usage` in tokens by member, None where one is not known; `cost`
+        in USD, a lower bound where `complete` is False.
+    """
+    usage: dict[str, dict[str, int | None]] = {}
+    for record in records:
+        for member, counts in record["usage"].items():
+            sums = usage.setdefault(member, dict.fromkeys(counts, 0))
+            for name, count in counts.items():
+                before = sums[name]
+                sums[name] = None if before is None or count is None else before + count
+    return {
+        "queries": len(records),
+        "escalated": sum(bool(record["escalated"]) for record in records),
+        "usage": usage,
+        "cost": {
+            "usd": sum(record["cost"]["usd"] for record in records),
+            "complete": all(record["cost"]["complete"] for record in records),
+        },
+    }
 
 
 def _escalated(trace: Trace, judged: Judgement | None) -> bool:

@@ -16,6 +16,7 @@ from pyramid_core.text.lazy import lazy
 from pyramid_core.text.marks import EXTRACTION_CHARS, Marks, first_sentence
 from pyramid_core.text.normal import field_form, float_form, literal_form, number_form, text_form, value_form
 from pyramid_core.text.reading import Reading
+from pyramid_core.text.turns import pieces, question_in
 from pyramid_core.text.words import (
     FEATURE_CHARS,
     clip,
@@ -51,7 +52,9 @@ __all__ = [
     "number_form",
     "numbers_of",
     "options_of",
+    "pieces",
     "plainly_number",
+    "question_in",
     "refuses",
     "stated_confidence",
     "text_form",

@@ -11,7 +11,7 @@ import pytest
 from pyramid_core._drive import ReplayConductor, Scripted, ThreadConductor, read, recording
 from pyramid_core._drive import pool as pool_module
 from pyramid_core._drive.aside import aread
-from pyramid_core._drive.conductor import AFTER_CALLS, Arrival, Conductor, chunks
+from pyramid_core._drive.conductor import AFTER_CALLS, Arrival, Conductor
 from pyramid_core._drive.pool import Threads, TooManyAbandonedError
 from pyramid_core._drive.tasks import TaskConductor
 from pyramid_core._drive.virtual import Deadlock, VirtualTaskClock, VirtualThreadClock
@@ -302,28 +302,6 @@ class TestReaders:
 
         read(make, self.S.context, lambda _: None, leaving="left").close()  # type: ignore[attr-defined]
         assert made[0].deliberation.calls == []
-
-
-class TestChunks:
-    @pytest.mark.parametrize(
-        "text",
-        ["", " ", "word", "a few words, and some more of them", "x" * 100, "  spaces   " * 9, "é\n" * 40],
-    )
-    def test_chunks_are_the_text(self, text):
-        assert "".join(token.text for token in chunks(text)) == text
-
-    def test_chunks_are_short_and_not_empty(self):
-        pieces = [token.text for token in chunks("some words and a verylongwordthatdoesnotfitinanychunk" * 3)]
-        assert all(0 < len(piece) <= 24 for piece in pieces)
-
-    def test_a_long_text_is_few_chunks(self):
-        assert len(chunks("word " * 200_000)) < 100
-
-    def test_chunks_end_at_spaces(self):
-        assert [token.text for token in chunks("the quick brown fox jumps over the dog")] == [
-            "the quick brown fox ",
-            "jumps over the dog",
-        ]
 
 
 class TestReplaying:

@@ -4,7 +4,7 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_pyramid.calls import plain, question
-from langchain_pyramid.messages import answer_of, logprobs_of, pieces
+from langchain_pyramid.messages import answer_of, logprobs_of
 from pyramid_core.types import ToolCall, Usage
 
 OPENAI = {
@@ -133,11 +133,3 @@ class TestQuestions:
 
     def test_a_chunk_in_the_history_is_an_assistant_turn(self):
         assert plain(AIMessageChunk(content="4")) == {"role": "assistant", "content": "4"}
-
-
-class TestPieces:
-    @pytest.mark.parametrize("text", ["", "four", "a b c " * 50, "x" * 1000, "word " * 20_000], ids=len)
-    def test_pieces_join_to_the_text_and_are_few(self, text):
-        cut = list(pieces(text))
-        assert "".join(cut) == text
-        assert len(cut) <= 33

@@ -24,8 +24,8 @@ from llama_index.core.selectors import LLMSingleSelector
 from llama_index.core.tools import QueryEngineTool
 
 from llamaindex_pyramid import PyramidLLM, PyramidQueryEngine, RecordedQueryEngine, routing_records
-from llamaindex_pyramid.engines import total_of
 from pyramid_core import InputError, Policy, Price, Pyramid, PyramidFailed, routing_record
+from pyramid_core.records import total_of
 from pyramid_core.types import Answer
 from tests.llamaindex.conformance import RESPONSE_MODES
 from tests.llamaindex.instruments import HashedWords, recording
@@ -95,6 +95,7 @@ def disagreeing():
     return PyramidLLM(
         crowd=[ScriptedLLM(name=n, script=f"I say {n}") for n in "abc"],
         oracle=ScriptedLLM(name="oracle", script="final"),
+        policy=WHOLE,
     )
 
 
