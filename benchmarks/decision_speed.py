@@ -59,7 +59,8 @@ def records(count: int) -> list[dict[str, Any]]:
         hard = rng.random()
         said = {n: 72 if rng.random() > hard * 0.7 else rng.choice([70, 71, 96]) for n in (*CROWD, "o")}
         responses = [response(name, value, rng) for name, value in said.items()]
-        found.append({"id": str(number), "query": f"{QUESTION} ({number})", "responses": responses})
+        query = f"{QUESTION} ({number})" + " Show your steps." * (number % 2)
+        found.append({"id": str(number), "query": query, "responses": responses})
     return found
 
 

@@ -48,6 +48,14 @@ class Call:
     first_token: float | None = None
     heeded: bool = True
     over: tuple[int, ...] = ()
+    told: Reply | None = None
+
+    @property
+    def reply(self) -> Reply:
+        """What observations hold of it: one object for all of them, since it no longer changes."""
+        if self.told is None:
+            self.told = Reply(call=self.number, role=self.role, who=self.who, result=self.result)
+        return self.told
 
     @property
     def failed(self) -> bool:
@@ -124,9 +132,7 @@ class Facts:
 
     def _observe(self) -> Observation:
         heard = [c for c in self.calls if c.state == "done" and c.heeded]
-        replies = tuple(
-            Reply(call=c.number, role=c.role, who=c.who, result=c.result) for c in heard if c.role != "gather"
-        )
+        replies = tuple([c.reply for c in heard if c.role != "gather"])
         gathered = [c for c in heard if c.role == "gather" and not isinstance(c.result, Failure)]
         over = self._answers() if gathered else ()
         evidence = {c.who: c.result for c in gathered if c.over == over}

@@ -39,22 +39,22 @@ RATIO_CHARS = 256
 
 def answer_similarity(view: View) -> float:
     """Mean overlap of the words that the answers open with over all pairs, 0 to 1."""
-    return mean(pairwise(view.written, _words))
+    return mean(pairwise(view, _words))
 
 
 def answer_similarity_min(view: View) -> float:
     """The least overlap of the words that two answers open with."""
-    return lowest(pairwise(view.written, _words))
+    return lowest(pairwise(view, _words))
 
 
 def answer_similarity_spread(view: View) -> float:
     """Standard deviation of the overlaps of words over all pairs; needs three answers."""
-    return deviation(pairwise(view.written, _words))
+    return deviation(pairwise(view, _words))
 
 
 def text_ratio(view: View) -> float:
     """Mean normalised Indel similarity of the texts' last `RATIO_CHARS` characters over all pairs, 0 to 1."""
-    return mean(pairwise(view.written, _ratio)) / 100.0
+    return mean(pairwise(view, _ratio)) / 100.0
 
 
 def final_similarity(view: View) -> float:
@@ -87,12 +87,12 @@ def question_numbers_used_chosen(view: View) -> float:
 
 def numbers_shared(view: View) -> float:
     """Mean overlap of the numbers in the answers' steps over all pairs, 0 to 1."""
-    return mean(pairwise(view.written, _numbers))
+    return mean(pairwise(view, _numbers))
 
 
 def names_shared(view: View) -> float:
     """Mean overlap of the capitalised words in the answers over all pairs, 0 to 1."""
-    return mean(pairwise(view.written, _names))
+    return mean(pairwise(view, _names))
 
 
 def equations_wrong(view: View) -> float:

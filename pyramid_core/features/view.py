@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Literal
 
 from pyramid_core.equivalence import AnswerClass, Voice, classes, counts, kind_of, question_of, voices
@@ -19,7 +20,19 @@ from pyramid_core.types import Failure, Observation
 NAN = math.nan
 
 Level = Literal["query", "class"]
-Family = Literal["agreement", "length", "confidence", "logprob", "text", "query", "crowd", "member"]
+Family = Literal[
+    "agreement",
+    "length",
+    "confidence",
+    "logprob",
+    "text",
+    "options",
+    "query",
+    "crowd",
+    "behaviour",
+    "expected-value",
+    "member",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +74,7 @@ class View:
         classes: the classes, most votes first.
         votes: the votes of each class.
         size: how many could vote: the crowd, and the oracles that have joined it.
+        pairs: what `pairwise` has worked out, by measure.
     """
 
     def __init__(self, observation: Observation, equivalence: str = "auto") -> None:
@@ -73,6 +87,7 @@ class View:
         self.votes: list[int] = [len(found.calls) for found in self.classes]
         oracles = sum([voice.oracle for voice in self.voices]) if observation.fused else 0
         self.size: int = max(1, len(observation.crowd) + oracles)
+        self.pairs: dict[Callable[[Reading, Reading], float], list[float]] = {}
 
     @lazy
     def kind(self) -> str:
@@ -149,14 +164,12 @@ def among(voices: Iterable[Voice], statistic: Callable[[Voice], float | None]) -
     return found
 
 
-def pairwise(readings: Sequence[Reading], measure: Callable[[Reading, Reading], float]) -> list[float]:
-    """A measure of each pair of texts where it is no NaN; worked out once for each pair."""
-    found = []
-    for at, one in enumerate(readings):
-        for other in readings[at + 1 :]:
-            value = paired(one, other, measure)
-            if not math.isnan(value):
-                found.append(value)
+def pairwise(view: View, measure: Callable[[Reading, Reading], float]) -> list[float]:
+    """A measure of each pair of the texts that are not empty where it is no NaN; worked out once for each pair."""
+    found = view.pairs.get(measure)
+    if found is None:
+        values = [paired(one, other, measure) for one, other in combinations(view.written, 2)]
+        found = view.pairs[measure] = [value for value in values if value == value]  # noqa: PLR0124 - no NaN
     return found
 
 

@@ -205,7 +205,7 @@ class LearnedRouter:
     def _scored(self, observation: Observation, groups: tuple[AnswerClass, ...]) -> Assessment:
         rows = self.features.rows(observation)
         calibrate = self.card.calibration["fail"]
-        wrong = [calibrate(float(p)) for p in self.fail.probabilities(rows)]
+        wrong = [calibrate(p) for p in self.fail.probabilities(rows).tolist()]
         best = 0
         if self.card.level == "class" and self.card.metrics.get("selection") != "vote":
             # Classes come with most votes first, then in the crowd's order: a later one must be better to stand.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from pyramid_core.equivalence import AnswerClass, classes
+from pyramid_core.equivalence import AnswerClass, classes, voices
 from pyramid_core.types import (
     Answer,
     Assessment,
@@ -54,14 +54,7 @@ def points(*, economy: float, balanced: float, baseline_match: float) -> Mapping
 
 def spokesman(observation: Observation, group: AnswerClass) -> int:
     """The call whose answer speaks for a class: of the first in the crowd's order, an oracle before all of them."""
-    place = {name: at for at, name in reversed(list(enumerate(observation.crowd)))}
-    oracles = {reply.call for reply in observation.replies if reply.role == "oracle"}
-
-    def order(entry: tuple[int, str]) -> tuple[int, int]:
-        call, member = entry
-        return (-1 if call in oracles else place.get(member, len(place))), call
-
-    return min(zip(group.calls, group.members, strict=True), key=order)[0]
+    return next(voice.call for voice in voices(observation) if voice.call in group.calls)
 
 
 def plurality(observation: Observation, equivalence: str) -> int | None:

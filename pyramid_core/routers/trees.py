@@ -103,8 +103,7 @@ class Forest:
         Raises:
             RouterError: the rows do not have `features` columns.
         """
-        with np.errstate(over="ignore"):  # what is beyond float32 is above every threshold, or below
-            table = np.asarray(rows, dtype=np.float32)
+        table = _narrowed(rows)
         if table.ndim != 2 or table.shape[1] != self.features:
             raise RouterError(f"the trees read {self.features} features a row, not an array of {table.shape}")
         if self.masks is not None and len(table) <= FEW:
@@ -196,9 +195,15 @@ class Masks:
         return self.value.take(_LOWEST_CLEAR.take(gone) + self.starts)
 
 
+def _narrowed(rows: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """`rows` as float32; what is beyond its range is above every threshold, or below."""
+    with np.errstate(over="ignore"):
+        return np.asarray(rows, dtype=np.float32)
+
+
 def _sums(leaves: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """[rows] the leaves added up one after another in float32, as xgboost does."""
-    return leaves.cumsum(axis=1, dtype=np.float32)[:, -1].astype(np.float64)
+    return np.add.accumulate(leaves, axis=1)[:, -1].astype(np.float64)
 
 
 def _left_to_right(forest: Forest, root: int) -> tuple[list[tuple[int, int]], list[int]]:
