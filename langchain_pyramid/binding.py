@@ -45,6 +45,20 @@ def models_in(member: Any) -> Iterator[BaseChatModel]:
             yield from models_in(runnable)
 
 
+def name_of(member: Any) -> str:
+    """What a member is called: the run name it was given, its own name, its model's, else its class's."""
+    if isinstance(member, RunnableBindingBase):
+        given = member.config.get("run_name") or member.kwargs.get("model")
+        return given if isinstance(given, str) else name_of(member.bound)
+    if isinstance(member, RunnableWithFallbacks):
+        return name_of(member.runnable)
+    for attribute in ("name", "model_name", "model", "model_id", "deployment_name"):
+        found = getattr(member, attribute, None)
+        if isinstance(found, str) and found:
+            return found
+    return type(member).__name__
+
+
 def through(
     member: Runnable[Any, Any],
     change: Callable[[BaseChatModel], Runnable[Any, Any]],

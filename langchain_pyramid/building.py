@@ -13,6 +13,7 @@ from langchain_pyramid.roster import Roster, roster_of
 from pyramid_core.decision import ThresholdRule, rule_of
 from pyramid_core.guarding import EscalateTools
 from pyramid_core.pyramid import Pyramid
+from pyramid_core.types.numbers import check_number
 
 PARTS = (
     "crowd",
@@ -58,6 +59,7 @@ def build(model: str, parts: tuple[Any, ...]) -> Built:
         InputError, RouterError: what is wrong with which part.
     """
     given = dict(zip(PARTS, parts, strict=True))
+    check_timeout(given["timeout"])
     roster = roster_of(given["crowd"], given["oracle"], given["prices"])
     rule = rule_of(model, given["rule"])
     if given["escalate_tools"]:
@@ -83,3 +85,13 @@ def build(model: str, parts: tuple[Any, ...]) -> Built:
         "policy": repr(pyramid.policy),
     }
     return Built(parts=parts, roster=roster, pyramid=pyramid, identity=identity)
+
+
+def check_timeout(timeout: Any) -> None:
+    """Raise unless `timeout` is None or a number of seconds above zero.
+
+    Raises:
+        InputError: says what it is.
+    """
+    if timeout is not None:
+        check_number("timeout", timeout, low=0.0, above=True, unit="seconds")

@@ -111,6 +111,17 @@ def call_of(query: Query) -> Call:
     return Call(messages=(HumanMessage(query.text),), binding=Binding(tools=query.tools))
 
 
+def check_stop(stop: Any) -> None:
+    """Raise unless `stop` is None or a list of texts.
+
+    Raises:
+        InputError: says what it is.
+    """
+    listed = isinstance(stop, (list, tuple)) and all(isinstance(each, str) for each in stop)
+    if stop is not None and not listed:
+        raise InputError(f"stop must be a list of texts, not {stop!r}")
+
+
 def _blank(message: BaseMessage) -> bool:
     content = message.content
     said = content.strip() if isinstance(content, str) else content

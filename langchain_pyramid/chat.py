@@ -32,8 +32,8 @@ from langchain_core.utils.uuid import uuid7
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
 from langchain_pyramid.binding import BOUND_NAMES, Binding, Structured, parsed_by
-from langchain_pyramid.building import PARTS, Built, build
-from langchain_pyramid.calls import PARENT, PRIVATE, STRUCTURED, Call
+from langchain_pyramid.building import PARTS, Built, build, check_timeout
+from langchain_pyramid.calls import PARENT, PRIVATE, STRUCTURED, Call, check_stop
 from langchain_pyramid.roster import profile_of
 from langchain_pyramid.runs import Parent
 from langchain_pyramid.turns import Turn, from_cache
@@ -99,6 +99,7 @@ class ChatPyramid(BaseChatModel):
 
     def __init__(self, **fields: Any) -> None:
         check_fields("ChatPyramid", fields, type(self).model_fields)
+        check_stop(fields.get("stop"))
         super().__init__(**fields)
         if hasattr(self, "_add_version"):  # Not before langchain-core 1.4.7.
             self._add_version("pyramid-moa", __version__)
@@ -190,6 +191,7 @@ class ChatPyramid(BaseChatModel):
             parent=parent,
         )
         timeout = kwargs.get("timeout")
+        check_timeout(timeout)
         return Turn(
             pyramid=self._build(model).pyramid,
             query=call.query(),

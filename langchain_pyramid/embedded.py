@@ -16,7 +16,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import ConfigDict, Field, SecretStr
 
-from langchain_pyramid.calls import question
+from langchain_pyramid.calls import check_stop, question
 from pyramid_core.embedded import (
     EmbeddedModel,
     Sampling,
@@ -68,6 +68,7 @@ class EmbeddedChat(BaseChatModel):
 
     def __init__(self, **fields: Any) -> None:
         check_fields("EmbeddedChat", fields, type(self).model_fields)
+        check_stop(fields.get("stop"))
         super().__init__(**fields)
         self._member(None, {})
 

@@ -8,7 +8,8 @@ only the four calls themselves differ.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.outputs import ChatGeneration
 from langchain_core.runnables import Runnable
 
-from langchain_pyramid.binding import Binding, Bound, bound, models_in
+from langchain_pyramid.binding import Binding, Bound, bound, models_in, name_of
 from langchain_pyramid.calls import Call, call_of
 from langchain_pyramid.messages import answer_of
 from langchain_pyramid.runs import ChildRun
@@ -51,7 +52,8 @@ class SyncChatMember:
         runnable: a chat model, wrapped or not.
         name: unique in the pyramid.
         role: crowd or oracle.
-        price: of its tokens; None: as the model itself states it, else unknown.
+        prices: of its tokens, by its own name or its models'; without one it is as the model itself states it, else
+            unknown.
     """
 
     def __init__(
@@ -60,12 +62,12 @@ class SyncChatMember:
         *,
         name: str,
         role: Literal["crowd", "oracle"] = "crowd",
-        price: Price | None = None,
+        prices: Mapping[str, Price] | None = None,
     ) -> None:
         self.runnable = runnable
         self.name = name
         self.role = role
-        self.price = price
+        self._prices = _priced(runnable, name, prices or {})
         self._bound: dict[str, Bound] = {}
 
     def ask(self, query: Query) -> Answer:
@@ -125,18 +127,38 @@ class SyncChatMember:
             # What does not parse is no answer. An oracle's goes out, and the caller's parser says what is wrong.
             structured.parser().parse_result([ChatGeneration(message=message)])
         answer = answer_of(message, text=text)
-        price = self.price or self._own_price()
+        price = self._price(message.response_metadata.get("model_name"))
         return answer if price is None else replace(answer, cost=price.cost(answer.usage))
 
-    def _own_price(self) -> Price | None:
-        """The price that the model itself states, as the embedded ones do."""
-        model = next(models_in(self.runnable), None)
-        price = getattr(model, "price", None)
-        return price if isinstance(price, Price) else None
+    def _price(self, answered: Any) -> Price | None:
+        """The price of the model that has answered: of several, only the one whose name the message has."""
+        if len(self._prices) == 1:
+            return self._prices[0][1]
+        return next((price for name, price in self._prices if is_version(answered, name)), None)
+
+
+def _priced(
+    member: Runnable[Any, Any], name: str, prices: Mapping[str, Price]
+) -> list[tuple[str, Price | None]]:
+    """Each model inside a member and what it costs; a price of the member as a whole is that of all."""
+    models = list(models_in(member))
+    inside = [name_of(model) for model in models]
+    whole = next((prices[known] for known in (name, name_of(member)) if known in prices), None)
+    if whole is not None and (len(models) == 1 or name_of(member) not in inside):
+        return [(name, whole)]
+    own = [price if isinstance(price := getattr(model, "price", None), Price) else None for model in models]
+    return [(known, prices.get(known, stated)) for known, stated in zip(inside, own, strict=True)]
+
+
+def is_version(answered: Any, model: str) -> bool:
+    """Whether a model that says it is `answered` is `model`, or one of its dated versions (`gpt-4o-2024-08-06`)."""
+    return (
+        isinstance(answered, str) and re.fullmatch(rf"{re.escape(model)}(-\d[\d-]*)?", answered) is not None
+    )
 
 
 class ChatMember(SyncChatMember):
-    """A chat model with an asynchronous client: really cancellable."""
+    """A chat model with an asynchronous client: really cancellable. It streams, if at all, on a thread."""
 
     async def aask(self, query: Query) -> Answer:
         """Invoke the model on the event loop; cancelled, its run is closed."""
@@ -144,10 +166,14 @@ class ChatMember(SyncChatMember):
         with asked.child.entered():
             try:
                 message = await asked.ready.runnable.ainvoke(**asked.arguments())
-            except asyncio.CancelledError as error:
-                await asked.child.close_cancelled(error)
+            except asyncio.CancelledError:
+                await asked.child.close_cancelled()
                 raise
         return self._answer(message, asked)
+
+
+class StreamingChatMember(ChatMember):
+    """A chat model whose asynchronous client streams, or that does not stream at all."""
 
     async def astream(self, query: Query) -> AsyncIterator[Token | Answer]:
         """Stream the model on the event loop."""

@@ -6,15 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Literal, cast
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
 from langchain_core.runnables import Runnable, RunnableWithFallbacks
-from langchain_core.runnables.base import RunnableBindingBase
 
-from langchain_pyramid.binding import models_in, through
-from langchain_pyramid.members import ChatMember, SyncChatMember
+from langchain_pyramid.binding import models_in, name_of, through
+from langchain_pyramid.members import ChatMember, StreamingChatMember, SyncChatMember
 from pyramid_core.prices import Price, check_prices
 from pyramid_core.types.given import crowd_and_oracles, no_member, placed
 from pyramid_core.types.names import unique_names
@@ -64,12 +62,11 @@ def roster_of(crowd: Any, oracle: Any, prices: Mapping[str, Price] | None) -> Ro
         if not any(models_in(member)):
             raise no_member(place, member, kind="a chat model", instead=_INSTEAD)
     names = unique_names(name_of(member) for member in everyone)
-    priced = _prices(prices or {}, names, everyone)
+    inside = [name_of(model) for member in everyone for model in models_in(member)]
+    check_prices(prices or {}, names, others=[*map(name_of, everyone), *inside])
     repeated = _repeated(everyone)
     members = [
-        _member(
-            member, name, "crowd" if place < len(everyone) - len(oracles) else "oracle", priced[place], again
-        )
+        _member(member, name, "crowd" if place < len(first) else "oracle", prices or {}, again)
         for place, (member, name, again) in enumerate(zip(everyone, names, repeated, strict=True))
     ]
     return Roster(
@@ -80,7 +77,7 @@ def roster_of(crowd: Any, oracle: Any, prices: Mapping[str, Price] | None) -> Ro
 
 
 def _member(
-    member: Any, name: str, role: Literal["crowd", "oracle"], price: Price | None, repeated: bool
+    member: Any, name: str, role: Literal["crowd", "oracle"], prices: Mapping[str, Price], repeated: bool
 ) -> SyncChatMember:
     def settled(model: BaseChatModel) -> BaseChatModel:
         update: dict[str, Any] = {}
@@ -91,29 +88,20 @@ def _member(
             update["disable_streaming"] = True
         return model.model_copy(update=update) if update else model
 
-    asynchronous = any(type(m)._agenerate is not BaseChatModel._agenerate for m in models_in(member))  # noqa: SLF001 - how LangChain itself tells
-    kind = ChatMember if asynchronous else SyncChatMember
-    return kind(through(member, settled), name=name, role=role, price=price)
+    return _kind(member)(through(member, settled), name=name, role=role, prices=prices)
 
 
-def name_of(member: Any) -> str:
-    """What a member is called: the run name it was given, its own name, its model's, else its class's."""
-    if isinstance(member, RunnableBindingBase):
-        given = member.config.get("run_name") or member.kwargs.get("model")
-        return given if isinstance(given, str) else name_of(member.bound)
-    if isinstance(member, RunnableWithFallbacks):
-        return name_of(member.runnable)
-    for attribute in ("name", "model_name", "model", "model_id", "deployment_name"):
-        found = getattr(member, attribute, None)
-        if isinstance(found, str) and found:
-            return found
-    return type(member).__name__
+def _kind(member: Any) -> type[SyncChatMember]:
+    """How a member can be asked: LangChain would run what it lacks in an executor of its own."""
+    models = list(models_in(member))
 
+    def has(model: BaseChatModel, method: str) -> bool:
+        return getattr(type(model), method) is not getattr(BaseChatModel, method)
 
-def _prices(prices: Mapping[str, Price], names: Sequence[str], members: Sequence[Any]) -> list[Price | None]:
-    known = [(name, name_of(m), name_of(next(models_in(m)))) for name, m in zip(names, members, strict=True)]
-    check_prices(prices, names, others=chain.from_iterable(known))
-    return [next((prices[name] for name in each if name in prices), None) for each in known]
+    if not any(has(model, "_agenerate") for model in models):
+        return SyncChatMember
+    streams = all(has(model, "_astream") or not has(model, "_stream") for model in models)
+    return StreamingChatMember if streams else ChatMember
 
 
 def _repeated(members: Sequence[Any]) -> list[bool]:

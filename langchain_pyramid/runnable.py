@@ -28,12 +28,13 @@ from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.utils import Input, Output
 from pydantic import BaseModel
 
+from langchain_pyramid.building import check_timeout
 from langchain_pyramid.calls import question
 from langchain_pyramid.messages import answer_of, usage_of
 from langchain_pyramid.runs import ChildRun, Parent
 from langchain_pyramid.turns import told_of
 from pyramid_core.decision import NAME, rule_of
-from pyramid_core.prices import Price
+from pyramid_core.prices import Price, check_prices
 from pyramid_core.pyramid import Pyramid
 from pyramid_core.records import routing_record
 from pyramid_core.types import UNKNOWN_COST, Answer, Cost, Outcome, Query, Usage
@@ -119,8 +120,8 @@ class ChainMember:
         with child.entered():
             try:
                 output = await self._runnable.ainvoke(query.raw.value, config)
-            except asyncio.CancelledError as error:
-                await child.close_cancelled(error)
+            except asyncio.CancelledError:
+                await child.close_cancelled()
                 raise
         return self._answer(output, counter)
 
@@ -198,6 +199,8 @@ class PyramidRunnable(Runnable[Input, Output]):
         name: str | None = None,
         **settings: Any,
     ) -> None:
+        check_timeout(timeout)
+        check_prices(prices or {}, prices or {})
         self.name = name
         self._question = question or question_of
         self._answer_type = answer_type

@@ -13,10 +13,12 @@ The tag `nostream` says the same to LangGraph in its own words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, Token, copy_context
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -29,17 +31,14 @@ from langchain_core.callbacks import (
     UsageMetadataCallbackHandler,
 )
 from langchain_core.callbacks.manager import BaseRunManager
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import set_config_context, var_child_runnable_config
+from langchain_core.tracers import context as tracers_context
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
-from langchain_core.tracers.context import _configure_hooks
 from langchain_core.tracers.langchain import LangChainTracer
 from langchain_core.utils.uuid import uuid7
-
-from langchain_core.tracers._streaming import (  # isort: skip
-    _StreamingCallbackHandler,
-    _V2StreamingCallbackHandler,
-)
 
 NOSTREAM = "nostream"
 CANCELLED = "pyramid:cancelled"
@@ -60,11 +59,12 @@ def keeps(handler: object, listed: tuple[Any, ...] = ()) -> bool:
     """
     if is_listed(handler, listed):
         return True
-    if isinstance(handler, (_StreamingCallbackHandler, _V2StreamingCallbackHandler)):
-        return False
+    if hasattr(handler, "tap_output_iter"):
+        return False  # What every handler of LangChain's and LangGraph's own streams has.
     if isinstance(handler, _TRACERS):
         return True
-    if isinstance(handler, UsageMetadataCallbackHandler) or _overrides(handler, "on_llm_new_token"):
+    shows = any(_overrides(handler, method) for method in ("on_llm_new_token", "on_stream_event"))
+    if shows or isinstance(handler, UsageMetadataCallbackHandler):
         return False
     starts = _overrides(handler, "on_chat_model_start") or _overrides(handler, "on_llm_start")
     return starts and _overrides(handler, "on_llm_end")
@@ -72,7 +72,7 @@ def keeps(handler: object, listed: tuple[Any, ...] = ()) -> bool:
 
 def _overrides(handler: object, method: str) -> bool:
     bases = (BaseCallbackHandler, AsyncCallbackHandler)
-    return getattr(type(handler), method, None) not in [getattr(base, method) for base in bases]
+    return getattr(type(handler), method, None) not in [getattr(base, method, None) for base in bases]
 
 
 def is_listed(handler: object, listed: tuple[Any, ...]) -> bool:
@@ -144,9 +144,11 @@ class Parent:
 def _without(tracer: LangChainTracer, settings: Mapping[str, Any]) -> LangChainTracer:
     """A copy of `tracer`, on the same runs, that does not stamp the pyramid's settings on what it records.
 
-    Metadata in a tracer is first come, first kept, so a member's own settings would never show otherwise.
+    Metadata in a tracer is first come, first kept, so a member's own settings would never show otherwise. A run that
+    was cancelled ends in it without an error: nothing has failed.
     """
     copy = tracer.copy_with_metadata_defaults()
+    copy.__class__ = _closing(type(copy))
     if copy.tracing_metadata:
         copy.tracing_metadata = {
             key: value
@@ -154,6 +156,46 @@ def _without(tracer: LangChainTracer, settings: Mapping[str, Any]) -> LangChainT
             if key not in settings or settings[key] != value
         }
     return copy
+
+
+@cache
+def _closing(tracer: type[Any]) -> type[Any]:
+    """The same kind of tracer, to which a cancelled run is no failed one."""
+
+    def on_llm_error(self: Any, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
+        if not is_cancelled(error):
+            return tracer.on_llm_error(self, error, run_id=run_id, **kwargs)
+        mark_cancelled([self], run_id)
+        return self.on_llm_end(_said_nothing(kwargs.get("response")), run_id=run_id)
+
+    def on_chain_error(self: Any, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
+        if not is_cancelled(error):
+            return tracer.on_chain_error(self, error, run_id=run_id, **kwargs)
+        mark_cancelled([self], run_id)
+        return self.on_chain_end({}, run_id=run_id)
+
+    return type(tracer.__name__, (tracer,), {"on_llm_error": on_llm_error, "on_chain_error": on_chain_error})
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether a call ended because nobody needed it any more: its task was cancelled, or its stream was left."""
+    return isinstance(error, (asyncio.CancelledError, GeneratorExit))
+
+
+def mark_cancelled(handlers: Iterable[Any], run_id: UUID) -> None:
+    """Tag a run as cancelled, wherever it is traced and still open."""
+    for handler in handlers:
+        run = handler.run_map.get(str(run_id)) if isinstance(handler, _TRACERS) else None
+        if run is not None:
+            run.add_tags([CANCELLED])
+
+
+def _said_nothing(heard: LLMResult | None = None) -> LLMResult:
+    """What a cancelled call has said: what was heard of its stream, else an empty message that says so."""
+    if heard is not None and any(heard.generations):
+        return heard
+    message = AIMessage("", response_metadata={"finish_reason": "cancelled"})
+    return LLMResult(generations=[[ChatGeneration(message=message)]])
 
 
 class ChildRun:
@@ -170,7 +212,7 @@ class ChildRun:
         self.run_id = uuid7()
         self._handlers = parent.handlers if parent is not None else ()
         self._listed = parent.listed if parent is not None else ()
-        self._open = _OpenRuns()
+        self._open = _OpenRuns(self._handlers)
         self.config: RunnableConfig = {
             "callbacks": self._manager(manager, parent),
             "run_id": self.run_id,
@@ -185,7 +227,7 @@ class ChildRun:
     def _manager(self, manager: type[_M], parent: Parent | None) -> _M:
         child = manager(handlers=[], parent_run_id=parent.run_id if parent is not None else None)
         if self._handlers:
-            child.set_handlers([*self._handlers, self._open])
+            child.set_handlers([self._open, *self._handlers])
         if parent is not None:
             child.add_tags(list(parent.tags))
             child.add_metadata(dict(parent.metadata))
@@ -216,29 +258,28 @@ class ChildRun:
         del ambient["run_id"]
         with set_config_context(ambient) as inner:
             changes = _differing(here, inner)
-        for variable, *_ in _configure_hooks:
+        # There is no public way to ask who attaches itself.
+        for variable, *_ in getattr(tracers_context, "_configure_hooks", ()):
             value = variable.get()
             if value is not None and not isinstance(value, _TRACERS) and not is_listed(value, self._listed):
                 changes[variable] = None
         return changes
 
-    async def close_cancelled(self, error: BaseException) -> None:
-        """End the runs that a cancelled call has left open.
+    async def close_cancelled(self) -> None:
+        """End the runs that a cancelled call has left open, marked as cancelled.
 
         `agenerate` waits for its calls in a gather, and a cancelled gather skips `on_llm_error`.
         """
         for run_id, (parent_run_id, tags) in list(self._open.runs.items()):
-            for handler in self._handlers:
-                run = handler.run_map.get(str(run_id)) if isinstance(handler, _TRACERS) else None
-                if run is not None:
-                    run.add_tags([CANCELLED])
+            mark_cancelled(self._handlers, run_id)
             known: dict[str, Any] = {"run_id": run_id, "parent_run_id": parent_run_id, "tags": tags}
             now, later = _by_kind(self._handlers)
-            sync = CallbackManagerForLLMRun(handlers=now, inheritable_handlers=[], **known)
-            sync.on_llm_error(error)
+            CallbackManagerForLLMRun(handlers=now, inheritable_handlers=[], **known).on_llm_end(
+                _said_nothing()
+            )
             if later:
                 slow = AsyncCallbackManagerForLLMRun(handlers=later, inheritable_handlers=[], **known)
-                await slow.on_llm_error(error)
+                await slow.on_llm_end(_said_nothing())
 
 
 def _by_kind(
@@ -258,12 +299,19 @@ def _differing(outer: Context, inner: Context) -> dict[ContextVar[Any], Any]:
 
 
 class _OpenRuns(BaseCallbackHandler):
-    """Knows which model runs below a child have started and not ended, however the member is wrapped."""
+    """Knows which model runs below a child have started and not ended, however the member is wrapped.
+
+    It is told first, and marks a run that was cancelled while the tracers still hold it open.
+
+    Args:
+        handlers: those of the member.
+    """
 
     run_inline = True
 
-    def __init__(self) -> None:
+    def __init__(self, handlers: tuple[BaseCallbackHandler, ...]) -> None:
         self.runs: dict[UUID, tuple[UUID | None, list[str]]] = {}
+        self._handlers = handlers
 
     def on_chat_model_start(
         self,
@@ -282,3 +330,5 @@ class _OpenRuns(BaseCallbackHandler):
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         self.runs.pop(run_id, None)
+        if is_cancelled(error):
+            mark_cancelled(self._handlers, run_id)

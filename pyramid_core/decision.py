@@ -21,7 +21,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from pyramid_core.errors import InputError
-from pyramid_core.types import Assessment, Decision, OperatingPoint, Options, Router, Rule, Verdict
+from pyramid_core.types import Assessment, Decision, OperatingPoint, Options, Router, Verdict
 from pyramid_core.types.numbers import check_number
 
 TOLERANCE = 1e-12

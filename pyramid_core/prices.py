@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pyramid_core.errors import InputError
 from pyramid_core.types import UNKNOWN_COST, Cost, Usage
+from pyramid_core.types.given import shown
 from pyramid_core.types.numbers import is_number
 
 
@@ -78,6 +79,8 @@ def check_prices(prices: Mapping[str, Price], members: Iterable[str], *, others:
     Raises:
         InputError: says which price it is.
     """
+    if not isinstance(prices, Mapping):
+        raise InputError(f"prices must be a dict of Price by model name, not {shown(prices)}")
     names = list(members)
     known = {*names, *others}
     for name, price in prices.items():

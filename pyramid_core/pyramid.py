@@ -233,7 +233,8 @@ def checked_query(query: str | Query) -> Query:
     """`query` as a `Query` whose text can be used.
 
     Raises:
-        InputError: it is empty, or holds control or surrogate characters; says where.
+        InputError: it is empty, or holds control or surrogate characters (an earlier message: surrogates, which no
+            request can carry); says where.
     """
     if isinstance(query, str):
         query = Query(text=query)
@@ -247,7 +248,26 @@ def checked_query(query: str | Query) -> Query:
             f"the prompt has the control or surrogate character {bad.group()!a} at position {bad.start()}: "
             "remove it, or decode the text anew with errors='replace'"
         )
+    for place, message in enumerate(query.messages):
+        content = message.get("content")
+        parts = content if isinstance(content, (list, tuple)) else [content]
+        texts = (part.get("text") if isinstance(part, Mapping) else part for part in parts)
+        for text in map(str, filter(_has_surrogate, texts)):
+            raise InputError(
+                f"messages[{place}] ({message.get('role')}) has a surrogate character in {text[:40]!a}: "
+                "remove it, or decode the text anew with errors='replace'"
+            )
     return query
+
+
+def _has_surrogate(text: Any) -> bool:
+    if not isinstance(text, str) or text.isascii():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _context(base: Context, fields: Mapping[str, Any]) -> Context:

@@ -160,7 +160,8 @@ class TaskConductor(Conductor):
         member, query = self.members[ask.member], self.deliberation.query
         if ask.stream and hasattr(member, "astream"):
             return "answer", await self._stream(member.astream(query), ask)
-        if hasattr(member, "aask"):
+        # A member that streams on a thread alone is streamed there: whoever listens wants its first word.
+        if hasattr(member, "aask") and not (ask.stream and hasattr(member, "stream")):
             return "answer", await member.aask(query)
         loop = asyncio.get_running_loop()
 

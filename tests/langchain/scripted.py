@@ -165,6 +165,12 @@ class Whole(Scripted):
     _astream = BaseChatModel._astream
 
 
+class AsyncWhole(Scripted):
+    """With an asynchronous client that cannot stream; the synchronous one can."""
+
+    _astream = BaseChatModel._astream
+
+
 class Toolless(Scripted):
     """Without tool calling."""
 

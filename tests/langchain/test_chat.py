@@ -12,7 +12,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnableParallel
 
-from langchain_pyramid import ChatPyramid
+from langchain_pyramid import ChatPyramid, EmbeddedChat
 from pyramid_core.decision import EscalationRule, ThresholdRule
 from pyramid_core.errors import ContractError, InputError, PyramidAbstained, PyramidFailed, RouterError
 from pyramid_core.prices import Price
@@ -168,6 +168,25 @@ class TestTheMessage:
         )
         assert not record["cost"]["complete"]
         assert record["saving"] is None
+
+    @pytest.mark.parametrize(
+        ("answered", "usd"),
+        [("small", 15e-6), ("spare", 15e-3), ("spare-2026-01-31", 15e-3), ("spare-xl", None)],
+    )
+    def test_of_a_member_with_fallbacks_the_model_that_answered_is_paid(self, answered, usd):
+        first = Scripted("small", "4" if answered == "small" else ConnectionError("down"))
+        spare = Scripted("spare", AIMessage("4", response_metadata={"model_name": answered}))
+        prices = {"small": Price(input=1e-6, output=1e-6), "spare": Price(input=1e-3, output=1e-3)}
+        llm = pyramid(first.with_fallbacks([spare]), oracle=Scripted("big", "4"), prices=prices, rule=1.0)
+        cost = llm.invoke("How many?").response_metadata["pyramid"]["cost"]
+        assert cost["complete"] is (usd is not None)
+        assert cost["usd"] == pytest.approx(usd or 0.0)
+
+    def test_a_price_of_the_member_as_a_whole_is_that_of_whichever_answers(self):
+        member = Scripted("small", ConnectionError("down")).with_fallbacks([Scripted("spare", "4")])
+        named = member.with_config(run_name="either")
+        llm = pyramid(named, oracle="4", prices={"either": Price(input=1e-3, output=0.0)}, rule=1.0)
+        assert llm.invoke("q").response_metadata["pyramid"]["cost"]["usd"] == pytest.approx(10e-3)
 
 
 class TestWhatMembersGet:
@@ -371,8 +390,25 @@ class TestBadArguments:
 
     @pytest.mark.parametrize("timeout", [0, -1.0])
     def test_a_timeout_that_is_no_time(self, timeout):
-        with pytest.raises(InputError, match="deadline must be a number of seconds above 0"):
+        with pytest.raises(InputError, match="timeout must be a number of seconds above 0"):
             pyramid("4", timeout=timeout)
+
+    def test_a_timeout_of_a_call_that_is_none(self):
+        with pytest.raises(InputError, match="timeout must be a number of seconds above 0"):
+            pyramid("4", "4").invoke("q", timeout="soon")
+
+    @pytest.mark.parametrize("stop", ["abc", [3], 5])
+    def test_a_stop_that_is_no_list_of_texts(self, stop):
+        with pytest.raises(InputError, match="stop must be a list of texts"):
+            pyramid("4", stop=stop)
+        with pytest.raises(InputError, match="stop must be a list of texts"):
+            EmbeddedChat(stop=stop)
+
+    def test_prices_that_are_no_dict(self):
+        with pytest.raises(
+            InputError, match="prices must be a dict of Price by model name, not of type list"
+        ):
+            pyramid("4", prices=[1])
 
     def test_a_price_of_nobody(self):
         with pytest.raises(InputError, match="prices has 'gpt', which is no member"):
@@ -392,6 +428,11 @@ class TestBadPrompts:
     def test_control_characters(self):
         with pytest.raises(InputError, match="control or surrogate character"):
             pyramid("4").invoke("2 + \x00 2")
+
+    @pytest.mark.parametrize("content", ["be \ud800 short", [{"type": "text", "text": "\ud800"}]])
+    def test_a_surrogate_in_any_message(self, content):
+        with pytest.raises(InputError, match=r"messages\[0\] \(system\) has a surrogate character"):
+            pyramid("4").invoke([SystemMessage(content), HumanMessage("2 + 2?")])
 
 
 class TestEndings:

@@ -146,7 +146,19 @@ class TestRuns:
         assert await llm.ainvoke(ASKED, {"callbacks": [tracer]}) == "it is 7"
         assert not tracer.open
         (late,) = [run for run in tracer.models() if "pyramid:cancelled" in run.tags]
-        assert "CancelledError" in late.error
+        assert late.error is None
+
+    @pytest.mark.parametrize(
+        ("wrong", "message"),
+        [
+            ({"timeout": -1}, "timeout must be a number of seconds above 0"),
+            ({"prices": [1]}, "prices must be a dict of Price by model name"),
+            ({"prices": {"m0": 1}}, "must be a pyramid_core.Price"),
+        ],
+    )
+    def test_settings_that_are_wrong_are_refused_by_the_names_they_have_here(self, wrong, message):
+        with pytest.raises(InputError, match=message):
+            PyramidRunnable(crowd=[chain("m0", "4")], oracle=chain("big", "4"), **wrong)
 
 
 class TestBill:

@@ -23,7 +23,7 @@ from langchain_core.tracers.log_stream import LogStreamCallbackHandler
 
 from langchain_pyramid.runs import ChildRun, keeps
 from pyramid_core import __version__
-from tests.langchain.scripted import Scripted, SyncOnly, Tokens, Tracer, pyramid
+from tests.langchain.scripted import AsyncWhole, Scripted, SyncOnly, Tokens, Tracer, Whole, pyramid
 
 
 class Silent(BaseCallbackHandler):
@@ -288,24 +288,53 @@ class TestCancellation:
             await asyncio.sleep(0)
         assert tracer.open == []
 
-    async def test_an_asynchronous_recorder_is_told_as_well(self):
+    async def test_an_asynchronous_recorder_is_told_of_an_end_and_of_no_error(self):
         class Recorder(AsyncCallbackHandler):
             def __init__(self):
-                self.errors = []
+                self.ends = []
 
             async def on_chat_model_start(self, *args, **kwargs):
                 pass
 
-            async def on_llm_end(self, *args, **kwargs):
-                pass
+            async def on_llm_end(self, response, **kwargs):
+                self.ends.append(response.generations[0][0].message.response_metadata["finish_reason"])
 
             async def on_llm_error(self, error, **kwargs):
-                self.errors.append(type(error))
+                raise AssertionError(error)
 
         recorder = Recorder()
         slow = Scripted("slow", "4", gate=asyncio.Event())
         await pyramid("4", "5", slow).ainvoke("2 + 2?", {"callbacks": [recorder]})
-        assert recorder.errors == [asyncio.CancelledError]
+        assert sorted(recorder.ends) == ["cancelled", "stop", "stop", "stop", "stop"]
+
+    @pytest.mark.parametrize(
+        "wrap",
+        [lambda m: m, lambda m: m.with_retry(), lambda m: m.with_fallbacks([Scripted("spare")])],
+        ids=["bare", "retry", "fallbacks"],
+    )
+    async def test_langsmith_is_told_that_it_was_cancelled_and_not_that_it_failed(self, wrap):
+        client = Client()
+        slow = Scripted("slow", "4", gate=asyncio.Event())
+        tracer = LangChainTracer(client=client)
+        await pyramid("4", "5", wrap(slow)).ainvoke("2 + 2?", {"callbacks": [tracer]})
+        assert {run_id for run_id, run in client.updated.items() if run["error"]} == set()
+        marked = [run for run in client.updated.values() if "pyramid:cancelled" in run["tags"]]
+        assert marked
+        assert client.created.keys() == client.updated.keys()
+
+    async def test_nor_that_an_oracle_failed_whose_reader_left(self):
+        client = Client()
+        llm = pyramid("4", "5", oracle=Scripted("big", "a long answer of many words"))
+        chunks = llm.astream("2 + 2?", {"callbacks": [LangChainTracer(client=client)]})
+        async for chunk in chunks:
+            if chunk.text:
+                break
+        await chunks.aclose()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        (left,) = [run for run in client.updated.values() if "pyramid:cancelled" in run["tags"]]
+        assert left["error"] is None
+        assert "pyramid:oracle" in left["tags"]
 
 
 class TestErrors:
@@ -374,3 +403,15 @@ class TestThreads:
         await pyramid(SyncOnly("a", "4"), SyncOnly("b", "4")).ainvoke("2 + 2?", {"callbacks": [tracer]})
         (own,) = tracer.named("ChatPyramid")
         assert len(tracer.children(own)) == 2
+
+    async def test_one_with_a_client_that_cannot_stream_is_streamed_on_them(self):
+        oracle = AsyncWhole("big", "it is seven")
+        llm = pyramid("4", "5", oracle=oracle)
+        texts = [chunk.text async for chunk in llm.astream("2 + 2?") if chunk.text]
+        assert texts == ["it", " is", " seven"]
+        assert oracle.threads == ["pyramid"]
+
+    async def test_one_that_cannot_stream_at_all_stays_on_the_loop(self):
+        oracle = Whole("big", "it is seven")
+        assert [c async for c in pyramid("4", "5", oracle=oracle).astream("2 + 2?")]
+        assert oracle.threads == [threading.current_thread().name]
