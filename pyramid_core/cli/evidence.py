@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pyramid_core.cli.evidence_files import counted, digest_of, evidence_for, records_of
 from pyramid_core.cli.terminal import tidy
 from pyramid_core.errors import InputError
 
@@ -22,7 +23,19 @@ Oracle = Annotated[str, typer.Option("--oracle", help="The oracle.")]
 Grade = Annotated[str, typer.Option("--grade", help="The key that says whether an answer is right.")]
 Equivalence = Annotated[
     str,
-    typer.Option("--equivalence", help="auto, exact, numeric, choice, literal, code, tool-calls, fields."),
+    typer.Option(
+        "--equivalence", help="auto, exact, numeric, choice, literal, code, behaviour, tool-calls, fields."
+    ),
+]
+RunCode = Annotated[
+    bool,
+    typer.Option("--run-code", help="Run the programs that models wrote, and compare them by what they do."),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache", help="Where what programs did is kept, so that each is run once; else your cache."
+    ),
 ]
 Folds = Annotated[
     int | None, typer.Option("--cv", min=2, help="Cross-validate in so many folds, by question.")
@@ -56,6 +69,8 @@ def profile(
     seeds: Seeds = 1,
     weak: Annotated[str | None, typer.Option(help="The model that gaps start from; else the vote.")] = None,
     equivalence: Equivalence = "auto",
+    run_code: RunCode = False,
+    cache: Cache = None,
     without: Without = None,
     grade: Grade = "correct",
     fusion: Annotated[bool, typer.Option("--fusion", help="Report fused answers as well.")] = False,
@@ -88,9 +103,10 @@ def profile(
             fusion=fusion,
             crowd_cost=crowd_cost,
             oracle_accuracy=oracle_accuracy,
+            evidence=evidence_for(equivalence, cache, run_code=run_code),
         )
         with progress("judging", (cv or 0) * seeds) as step:
-            told = profiled(lambda: _records(file), plan, step=step)
+            told = profiled(lambda: records_of(file), plan, step=step)
         if as_json:
             typer.echo(json.dumps(told, indent=2, allow_nan=False))
         else:
@@ -111,6 +127,8 @@ def train(
         bool, typer.Option("--any-crowd", help="Name no member, so that other crowds can use it.")
     ] = False,
     equivalence: Equivalence = "auto",
+    run_code: RunCode = False,
+    cache: Cache = None,
     without: Without = None,
     grade: Grade = "correct",
     cv: Annotated[int, typer.Option(min=2, help="Folds, by question.")] = 5,
@@ -134,6 +152,7 @@ def train(
             grade=grade,
             folds=cv,
             seed=seed,
+            evidence=evidence_for(equivalence, cache, run_code=run_code),
         )
         router.save(output)
         _tell_card(router, output, as_json=as_json)
@@ -147,6 +166,8 @@ def calibrate(
     crowd: Annotated[list[str] | None, typer.Option("--crowd", help="A member; once for each.")] = None,
     oracle: Annotated[str | None, typer.Option("--oracle", help="The oracle; else the card's.")] = None,
     grade: Grade = "correct",
+    run_code: RunCode = False,
+    cache: Cache = None,
     as_json: AsJson = False,
 ) -> None:
     """Refit a router's calibration, the oracle's prior and the thresholds on 100 recorded queries or more."""
@@ -160,7 +181,13 @@ def calibrate(
         if not isinstance(found, LearnedRouter):
             raise InputError(f"{router!r} has nothing to calibrate: name a learned router")
         fresh = recalibrated(
-            found, _records(file), crowd=crowd, oracle=oracle, grade=grade, data=_digest(file)
+            found,
+            records_of(file),
+            crowd=crowd,
+            oracle=oracle,
+            grade=grade,
+            data=digest_of(file),
+            evidence=evidence_for(found.features.equivalence, cache, run_code=run_code),
         )
         fresh.save(output)
         _tell_card(fresh, output, as_json=as_json)
@@ -177,6 +204,8 @@ def verify(
         list[float] | None, typer.Option("--threshold", "-t", help="On p_fail; may be repeated.")
     ] = None,
     equivalence: Equivalence = "auto",
+    run_code: RunCode = False,
+    cache: Cache = None,
     grade: Grade = "correct",
     published: Annotated[
         Path | None, typer.Option(help="A JSON list of published figures to check instead.")
@@ -208,6 +237,7 @@ def verify(
                 thresholds=tuple(threshold or (0.4,)),
                 equivalence=equivalence.replace("-", "_"),
                 grade=grade,
+                evidence=evidence_for(equivalence, cache, run_code=run_code),
             )
             show = show_theorem
         if as_json:
@@ -258,7 +288,8 @@ def _trained(
     if settings["kind"] not in KINDS:
         raise InputError(f"kind must be one of {', '.join(KINDS)}, not {settings['kind']!r}")
     grade = settings.pop("grade")
-    features = default_features(settings["kind"], None if settings["any_crowd"] else crowd)
+    named = None if settings["any_crowd"] else crowd
+    features = default_features(settings["kind"], named, programs=settings["evidence"] is not None)
     known = {feature.family for feature in features}
     for family in without:
         if family not in known:
@@ -267,12 +298,12 @@ def _trained(
 
     def labelled() -> Iterable[Mapping[str, Any]]:
         if label == GRADER:
-            return graded_anew(_records(file))
+            return graded_anew(records_of(file))
         if label == ORACLE_AGREEMENT:
             return agreeing_with_oracle(
-                _records(file), crowd=crowd, oracle=oracle, equivalence=settings["equivalence"]
+                records_of(file), crowd=crowd, oracle=oracle, equivalence=settings["equivalence"]
             )
-        return _records(file)
+        return records_of(file)
 
     if label not in ("reference", GRADER, ORACLE_AGREEMENT):
         raise InputError(f"--label must be reference, {GRADER} or {ORACLE_AGREEMENT}, not {label!r}")
@@ -280,12 +311,12 @@ def _trained(
     sheet = sheet_of(labelled(), Wanted(crowd=crowd, oracle=oracle, grade=key))
     with progress("reading", len(sheet.keys)) as step:
         return fit(
-            _counted(labelled(), step),
+            counted(labelled(), step),
             crowd=crowd,
             oracle=oracle,
             features=kept,
             grade=key,
-            data={**_digest(file), "label": label},
+            data={**digest_of(file), "label": label},
             **settings,
         )
 
@@ -298,16 +329,16 @@ def _verified(
     crowd: tuple[str, ...],
     oracle: str,
     thresholds: tuple[float, ...],
-    equivalence: str,
     grade: str,
+    **settings: Any,
 ) -> dict[str, Any]:
     from pyramid_core.evaluation.profile import judgements
     from pyramid_core.evaluation.sheet import Wanted
     from pyramid_core.evaluation.theorem import table
 
     wanted = Wanted(crowd=crowd, oracle=oracle, grade=grade)
-    plan = _plan(wanted, router, cv, equivalence=equivalence)
-    sheet, judged = judgements(lambda: _records(file), plan)
+    plan = _plan(wanted, router, cv, **settings)
+    sheet, judged = judgements(lambda: records_of(file), plan)
     return {
         "file": str(file),
         "router": plan.kind if plan.router is None else plan.router.id,
@@ -323,27 +354,6 @@ def _contradictions(path: Path) -> dict[str, Any]:
 
     rows = read_published(path)
     return {"file": str(path), "rows": len(rows), "findings": [asdict(one) for one in contradictions(rows)]}
-
-
-def _records(file: Path) -> Iterable[Mapping[str, Any]]:
-    from pyramid_core.records import read_records
-
-    return read_records(file)
-
-
-def _counted(records: Iterable[Mapping[str, Any]], step: Any) -> Iterable[Mapping[str, Any]]:
-    for record in records:
-        yield record
-        step()
-
-
-def _digest(file: Path) -> dict[str, Any]:
-    import hashlib
-
-    if not file.is_file():
-        return {"file": file.name, "sha256": None}
-    with file.open("rb") as content:
-        return {"file": file.name, "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
 
 
 def _tell_card(router: LearnedRouter, folder: Path, *, as_json: bool) -> None:

@@ -111,7 +111,7 @@ def cross_validated(
         kind: consensus, anytime, value, or agreement, which trains nothing.
         folds: how many, outer and inner.
         seed: of folds and trees.
-        growth: how trees are grown; None: by the number of rows.
+        growth: how trees are grown; None: by the number of queries.
         step: called once a fold.
 
     Raises:
@@ -215,7 +215,7 @@ def _taught(examples: Examples, *, kind: str, folds: int, seed: int, growth: Gro
     whole = examples.wrong[examples.view == COMPLETE]
     if len(set(examples.keys)) < LEAST or not both_kinds(whole, least=LEAST // 2):
         return _untaught(whole)
-    growth = growth or Growth.for_rows(len(examples.rows))
+    growth = growth or Growth.for_queries(examples.queries)
     with_after = kind == "value" and both_kinds(examples.oracle_right, least=LEAST)
     may_select = examples.by_class
     raw = held_out(examples, growth=growth, folds=folds, seed=seed, with_after=with_after)

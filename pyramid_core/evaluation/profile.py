@@ -125,6 +125,11 @@ def judgements(
     router = plan.router
     if isinstance(router, LearnedRouter):
         router = router.for_crowd(wanted.crowd)
+        if router.evidence and plan.evidence is None:
+            raise InputError(
+                f"the router {router.id} compares programs by what they do, so they have to be run: that is your "
+                "decision (--run-code, or evidence=)"
+            )
     elif not isinstance(router, AgreementRouter):
         raise InputError(f"a profile is of a learned router or of agreement, not of {router!r}")
     learned = router if isinstance(router, LearnedRouter) else None

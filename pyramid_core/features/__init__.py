@@ -11,6 +11,7 @@ from pyramid_core.features.catalogue import (
     CLASS_FEATURES,
     DEFAULT_CLASS_FEATURES,
     DEFAULT_QUERY_FEATURES,
+    PROGRAMS,
     QUERY_FEATURES,
 )
 from pyramid_core.features.members import member_features
@@ -23,6 +24,7 @@ __all__ = [
     "CLASS_FEATURES",
     "DEFAULT_CLASS_FEATURES",
     "DEFAULT_QUERY_FEATURES",
+    "PROGRAMS",
     "QUERY_FEATURES",
     "ClassView",
     "Family",

@@ -12,8 +12,10 @@ from typing import Any
 
 from pyramid_core.equivalence import Voice, behaviours
 from pyramid_core.features.view import NAN, ClassView, View, features_of, highest, mean
+from pyramid_core.text import value_form
 
 _VISIBLE: Mapping[str | None, float] = {"passes": 1.0, "fails": 0.0, "cannot run": -1.0}
+_NONE = value_form(None)
 _NO_VALUE = ("error", "timed out", "cannot run")
 
 
@@ -51,6 +53,12 @@ def class_output_variety(seen: ClassView) -> float:
     return len(set(own)) / len(own) if own else NAN
 
 
+def class_outputs_none(seen: ClassView) -> float:
+    """Share of the inputs on which the class returns nothing: a program that prints, or forgets a branch; 0 to 1."""
+    own = _signature(seen)
+    return sum(output == _NONE for output in own) / len(own) if own else NAN
+
+
 def examples_passing(view: View) -> float:
     """Programs that pass the question's own examples over the crowd's size, 0 to 1; NaN where it has none."""
     found = _visible(view, view.voices)
@@ -74,6 +82,20 @@ def class_rivals_passing(seen: ClassView) -> float:
     if not _visible(seen.view, seen.view.voices):
         return NAN
     return float(sum(value > 0 for value in _visible(seen.view, seen.others)))
+
+
+def class_first_passing(seen: ClassView) -> float:
+    """1 for the first class, by votes and then in the crowd's order, that passes the examples, 0 for all others.
+
+    Filtering by the examples and then taking the largest class is what is done without training (AlphaCode; Li et
+    al., 2022). NaN where the question has no examples.
+    """
+    if not _visible(seen.view, seen.view.voices):
+        return NAN
+    for found in seen.view.classes:
+        if 1.0 in _visible(seen.view, [v for v in seen.view.voices if v.call in found.calls]):
+            return float(found is seen.answer_class)
+    return 0.0
 
 
 def _entries(view: View, voices: Iterable[Voice]) -> list[Mapping[str, Any]]:
@@ -109,7 +131,14 @@ QUERY = (
 )
 CLASS = (
     *features_of(
-        "behaviour", "class", (class_behaviour_agreement, class_outputs_without_value, class_output_variety)
+        "behaviour",
+        "class",
+        (
+            class_behaviour_agreement,
+            class_outputs_without_value,
+            class_output_variety,
+            class_outputs_none,
+        ),
     ),
-    *features_of("expected-value", "class", (class_passes, class_rivals_passing)),
+    *features_of("expected-value", "class", (class_passes, class_rivals_passing, class_first_passing)),
 )

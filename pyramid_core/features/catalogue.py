@@ -130,3 +130,6 @@ BEHAVIOUR_FEATURES: tuple[Feature, ...] = behaviour.QUERY
 
 BEHAVIOUR_CLASS_FEATURES: tuple[Feature, ...] = (*behaviour.QUERY, *behaviour.CLASS)
 """The same for a router of level class."""
+
+PROGRAMS = ("behaviour", "expected-value")
+"""The families that read what programs do."""

@@ -8,9 +8,11 @@ another would be unanimous with itself. It is an order, not a calibrated probabi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
+from typing import Self
 
-from pyramid_core.equivalence import checked_equivalence, classes
+from pyramid_core.equivalence import BEHAVIOUR, checked_equivalence, classes
 from pyramid_core.errors import InputError
 from pyramid_core.routers.standing import (
     Untrained,
@@ -42,6 +44,19 @@ class AgreementRouter(Untrained):
     ) -> None:
         self.equivalence = checked_equivalence(equivalence)
         self._accuracy = checked_accuracy(oracle_accuracy)
+        self._gathered: tuple[str, ...] = ()
+
+    def given(self, kinds: Iterable[str]) -> Self:
+        """This router where these kinds of evidence can be gathered: programs then agree by what they do."""
+        router = copy(self)
+        router._gathered = tuple(kinds)  # noqa: SLF001 - of the same class
+        return router
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """What programs do, where that is the equivalence, or where it can be had and the equivalence is inferred."""
+        wanted = self.equivalence == BEHAVIOUR or (self.equivalence == "auto" and BEHAVIOUR in self._gathered)
+        return (BEHAVIOUR,) if wanted else ()
 
     @property
     def id(self) -> str:
@@ -73,7 +88,9 @@ class AgreementRouter(Untrained):
     def foresee(
         self, observation: Observation, decide: Callable[[Assessment], Decision]
     ) -> Mapping[Foreseen, float]:
-        """Every way in which the votes may fall; see `foresee_votes`."""
+        """Every way in which the votes may fall (see `foresee_votes`); nothing where they fall by what programs do."""
+        if self.evidence:
+            return {}
         return foresee_votes(
             observation,
             decide,

@@ -9,16 +9,16 @@ for `p_after`: how likely the oracle's answer to this very query is right.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 from pyramid_core.calibration import shifted
-from pyramid_core.equivalence import AnswerClass, classes
+from pyramid_core.equivalence import BEHAVIOUR, AnswerClass, classes
 from pyramid_core.errors import InputError, RouterError
-from pyramid_core.features import FeatureSet
+from pyramid_core.features import PROGRAMS, FeatureSet
 from pyramid_core.routers.agreement import checked_accuracy
 from pyramid_core.routers.card import CARD, Card, write_folder
 from pyramid_core.routers.standing import after_oracle, spokesman
@@ -52,6 +52,7 @@ class LearnedRouter:
         files: the content of its folder, by name.
         where: the folder, for errors.
         oracle_accuracy: the user's prior for oracles that it was not trained with.
+        gathered: the kinds of evidence that can be had here.
     """
 
     card: Card
@@ -61,6 +62,7 @@ class LearnedRouter:
     files: Mapping[str, bytes] = field(repr=False)
     where: str = ""
     oracle_accuracy: float | Mapping[str, float] | None = None
+    gathered: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, files: Mapping[str, bytes], *, where: str) -> Self:
@@ -140,6 +142,10 @@ class LearnedRouter:
             )
         return self
 
+    def given(self, kinds: Iterable[str]) -> Self:
+        """This router where these kinds of evidence can be gathered: it asks for those that its features read."""
+        return replace(self, gathered=tuple(kinds))
+
     @cached_property
     def id(self) -> str:
         """Its kind and the first digits of its files' hash."""
@@ -147,8 +153,14 @@ class LearnedRouter:
 
     @property
     def evidence(self) -> tuple[str, ...]:
-        """Nothing has to be gathered: its features read the answers alone."""
-        return ()
+        """What programs do, where that decides which answers are the same; or where features read it and it can be had.
+
+        A router that was trained with and without it serves those who run no programs as well.
+        """
+        if self.features.equivalence == BEHAVIOUR:
+            return (BEHAVIOUR,)
+        reads = any(feature.family in PROGRAMS for feature in self.features.features)
+        return (BEHAVIOUR,) if reads and BEHAVIOUR in self.gathered else ()
 
     @property
     def fuses(self) -> bool:
@@ -193,6 +205,8 @@ class LearnedRouter:
         Empty where the card has no risk for so many answers, or too few members have answered. What has come is read
         meanwhile: the last answer then finds most of the work done.
         """
+        if self.evidence:
+            return {}  # what programs do is only found out once all are there
         self.features.rows(observation)
         risks = self.card.metrics.get("early_stop") or {}
         answered = sum(r.role == "crowd" and isinstance(r.result, Answer) for r in observation.replies)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,19 +20,26 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in SHIPPED.glob(f"*/{CARD}")))
 
 
-def load_router(router: str | Path, crowd: Sequence[str] | None = None) -> Router:
+def load_router(
+    router: str | Path,
+    crowd: Sequence[str] | None = None,
+    *,
+    oracle_accuracy: float | Mapping[str, float] | None = None,
+) -> Router:
     """The router of that name or in that folder.
 
     Args:
         router: "agreement"; the name of a shipped router; or a folder: a `Path`, or a string with a path separator.
         crowd: the members' names, which a router that was trained for one crowd is checked against.
+        oracle_accuracy: how often an oracle that the router was not trained with is right on queries like yours: one
+            number, or by name.
 
     Raises:
-        InputError: no router has this name.
+        InputError: no router has this name, or an accuracy is not between 0 and 1.
         RouterError: the folder is missing, incomplete, of another version, or does not fit the features or the crowd.
     """
     if router == "agreement":
-        return AgreementRouter()
+        return AgreementRouter(oracle_accuracy=oracle_accuracy)
     if isinstance(router, Path) or "/" in router or "\\" in router:
         folder = Path(router)
     elif router in shipped():
@@ -43,7 +50,8 @@ def load_router(router: str | Path, crowd: Sequence[str] | None = None) -> Route
             f"there is no router named {router!r}, only {names}; a folder needs a path separator: ./{router}"
         )
     folder = folder.absolute()
-    return _loaded(folder, digest(read_folder(folder))).for_crowd(crowd)
+    found = _loaded(folder, digest(read_folder(folder))).for_crowd(crowd)
+    return found if oracle_accuracy is None else found.for_oracle(oracle_accuracy)
 
 
 @lru_cache(maxsize=32)

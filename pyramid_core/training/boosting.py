@@ -14,7 +14,7 @@ from pyramid_core.routers.trees import Forest
 from pyramid_core.training.extra import xgboost
 
 _FEW = 1_000
-"""Fewer rows than this get shallower and fewer trees."""
+"""Fewer queries than this get shallower and fewer trees: further views of a query are no further evidence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,8 @@ class Growth:
     pull: float = 2.0
 
     @classmethod
-    def for_rows(cls, count: int) -> Growth:
-        """The default for so many rows."""
+    def for_queries(cls, count: int) -> Growth:
+        """The default for so many queries."""
         return cls() if count >= _FEW else cls(trees=80, depth=3, least=2.0)
 
     def as_json(self) -> dict[str, Any]:

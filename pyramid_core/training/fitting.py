@@ -76,7 +76,7 @@ def fit(
         features: the columns; None: the kind's own. Columns that never vary are dropped.
         any_crowd: let the router serve other crowds: no feature names a member, and the card sets no crowd.
         grade: the key of a response that says whether it is right: `correct`, or one of its `grades`.
-        growth: how trees are grown; None: by the number of rows.
+        growth: how trees are grown; None: by the number of queries.
         spare: standard errors by which an operating point must pass its target on held-out folds; 0: it touches it.
         folds: how many, by question.
         seed: of folds, partial crowds and trees.
@@ -89,14 +89,11 @@ def fit(
     """
     xgboost()
     _check(crowd, oracle, kind, folds)
-    level = level_of(kind, programs=evidence is not None)
-    chosen = features
-    if chosen is None:
-        chosen = default_features(kind, None if any_crowd else crowd, programs=evidence is not None)
+    named = None if any_crowd else crowd
     setting = Setting(
         crowd=tuple(crowd),
         oracle=oracle,
-        features=FeatureSet(level, tuple(chosen), equivalence),
+        features=_columns(kind, features, named, equivalence, programs=evidence is not None),
         grade=grade,
         least=max(1, math.ceil(len(crowd) / 2)),
         seed=seed,
@@ -154,7 +151,7 @@ class _Trained:
 def _train(
     examples: Examples, *, kind: str, growth: Growth | None, spare: float, folds: int, seed: int
 ) -> _Trained:
-    growth = growth or Growth.for_rows(len(examples.rows))
+    growth = growth or Growth.for_queries(examples.queries)
     with_after = kind == "value" and both_kinds(examples.oracle_right, least=_TOO_FEW)
     may_select = examples.by_class
     raw = held_out(examples, growth=growth, folds=folds, seed=seed, with_after=with_after)
@@ -217,6 +214,18 @@ def _card(
         seed=setting.seed,
         versions={**versions, "xgboost": xgboost().__version__},
     )
+
+
+def _columns(
+    kind: str,
+    features: Sequence[Feature] | None,
+    crowd: Sequence[str] | None,
+    equivalence: str,
+    *,
+    programs: bool,
+) -> FeatureSet:
+    chosen = features or default_features(kind, crowd, programs=programs)
+    return FeatureSet(level_of(kind, programs=programs), tuple(chosen), equivalence)
 
 
 def level_of(kind: str, *, programs: bool = False) -> Level:

@@ -13,6 +13,7 @@ import numpy as np
 
 from pyramid_core.calibration import brier
 from pyramid_core.errors import InputError
+from pyramid_core.evidence import RecordedEvidence
 from pyramid_core.routers import LearnedRouter
 from pyramid_core.routers.card import CARD, Card
 from pyramid_core.training.examples import COMPLETE, Examples, Setting, examples_of
@@ -39,6 +40,7 @@ def recalibrated(
     oracle: str | None = None,
     grade: str = "correct",
     data: Mapping[str, Any] | None = None,
+    evidence: RecordedEvidence | None = None,
 ) -> LearnedRouter:
     """`router` with calibration, oracle's prior and operating points refitted; its trees and its selection stay.
 
@@ -49,6 +51,7 @@ def recalibrated(
         oracle: whose prior is learned; None: the card's. The router then knows this oracle.
         grade: the key of a response that says whether it is right.
         data: `file` and `sha256` of the records, for the card.
+        evidence: what is gathered for the answers of each record; None: nothing is.
 
     Raises:
         InputError: no crowd is known, or there are too few graded records.
@@ -60,7 +63,12 @@ def recalibrated(
     router.for_crowd(members)
     name = oracle or router.card.oracle
     setting = Setting(
-        crowd=members, oracle=name, features=router.features, grade=grade, least=router.min_members
+        crowd=members,
+        oracle=name,
+        features=router.features,
+        grade=grade,
+        least=router.min_members,
+        evidence=evidence,
     )
     card = _refitted(router, examples_of(records, setting), data or {})
     files = {**router.files, CARD: replace(card, oracle=name).as_json()}
