@@ -27,6 +27,7 @@ FLOORS = (
         "pyramid_core.calibration",
         "pyramid_core.profiles",
         "pyramid_core.prices",
+        "pyramid_core.price_lists",
         "pyramid_core.sandbox",
         "pyramid_core.records",
     ),
@@ -80,6 +81,11 @@ SIDEWAYS = {
         "pyramid_core.records",
         "pyramid_core.text",
     ): "a record says where features read only the ends of a text",
+    ("pyramid_core.price_lists", "pyramid_core.prices"): "what a list says becomes a price",
+    (
+        "pyramid_core.endpoints",
+        "pyramid_core._drive",
+    ): "a call on a thread looks whether the driver has abandoned it",
     ("pyramid_core.evaluation", "pyramid_core.training"): "cross-validation trains inside each fold",
     ("pyramid_core.configuration", "pyramid_core.pyramid"): "a configuration describes a pyramid",
     ("pyramid_core.configuration", "pyramid_core.embedded"): "a member may be an embedded model",
@@ -98,6 +104,9 @@ OUTSIDE: dict[str, tuple[str, ...] | int] = {
     "numpy": 1,
     "rapidfuzz": 1,
     "httpx": ("pyramid_core.endpoints", "pyramid_core.gateway"),
+    "aiohttp": ("pyramid_core.endpoints",),
+    "certifi": ("pyramid_core.endpoints",),
+    "genai_prices": ("pyramid_core.price_lists",),
     "rich": ("pyramid_core.cli",),
     "typer": ("pyramid_core.cli",),
     "xgboost": ("pyramid_core.routers", "pyramid_core.training"),
@@ -145,7 +154,7 @@ HEAVY = {
     "torch",
     "xgboost",
 }
-NOT_AT_THE_FRONT_DOOR = HEAVY | {"httpx", "rich", "typer"}
+NOT_AT_THE_FRONT_DOOR = HEAVY | {"aiohttp", "genai_prices", "httpx", "rich", "typer"}
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from pyramid_core.errors import ReplayError, TraceError, redacted
@@ -15,7 +16,9 @@ from pyramid_core.records.plain import (
     to_sequence,
 )
 from pyramid_core.text import question_in
-from pyramid_core.types import UNKNOWN_COST, Answer, Cost, Failure, Query, Reported, ToolCall, Usage
+from pyramid_core.types import UNKNOWN_COST, Answer, Cost, Failure, Priced, Query, Reported, ToolCall, Usage
+
+_CACHE = ("cached_tokens", "cache_write_tokens")
 
 FORMAT = 1
 """The version of the record that is written and read."""
@@ -103,6 +106,7 @@ def answer_of(response: Mapping[str, Any]) -> Reported:
         finish_reason=response.get("finish_reason"),
         usage=_usage(response),
         cost=_cost(response),
+        priced=_priced(response),
         elapsed=elapsed,
     )
 
@@ -134,10 +138,15 @@ def response_of(result: Reported, *, model: str) -> dict[str, Any]:
     if result.usage is not None:
         response["input_tokens"] = result.usage.input_tokens
         response["tokens"] = result.usage.output_tokens
+        for name in _CACHE:
+            if getattr(result.usage, name) is not None:
+                response[name] = getattr(result.usage, name)
     if result.cost != UNKNOWN_COST:
         response["cost"] = result.cost.usd
         if not result.cost.complete:
             response["cost_complete"] = False
+    if result.priced is not None:
+        response["priced"] = asdict(result.priced)
     return response | {"latency": from_number(result.elapsed)}
 
 
@@ -213,12 +222,13 @@ def _span(response: Mapping[str, Any], logprobs: tuple[float, ...] | None) -> tu
 
 def _usage(response: Mapping[str, Any]) -> Usage | None:
     counts = [response.get("input_tokens"), response.get("tokens")]
-    for value in counts:
+    cache = {name: response.get(name) for name in _CACHE}
+    for value in (*counts, *cache.values()):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             raise TraceError(f"a token count is {value!r}, not an integer")
     if counts == [None, None] and not ("input_tokens" in response and "tokens" in response):
         return None
-    return Usage(input_tokens=counts[0], output_tokens=counts[1])
+    return Usage(input_tokens=counts[0], output_tokens=counts[1], **cache)
 
 
 def _cost(response: Mapping[str, Any]) -> Cost:
@@ -226,3 +236,13 @@ def _cost(response: Mapping[str, Any]) -> Cost:
     if usd is None:
         return UNKNOWN_COST
     return Cost(usd=to_number(usd, "cost"), complete=bool(response.get("cost_complete", True)))
+
+
+def _priced(response: Mapping[str, Any]) -> Priced | None:
+    found = response.get("priced")
+    if found is None:
+        return None
+    words = to_mapping(found, "priced")
+    return Priced(
+        **{name: str(words.get(name, "")) for name in ("asked", "matched", "provider", "source", "date")}
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pyramid_core.records.responses import FORMAT
@@ -23,6 +24,8 @@ from pyramid_core.types import (
     Usage,
     Verdict,
 )
+
+_CACHE = ("cached_tokens", "cache_write_tokens")
 
 
 def routing_record(trace: Trace, *, oracle_alone: Cost | None = None) -> dict[str, Any]:
@@ -121,6 +124,7 @@ def _told(call: CallRecord) -> dict[str, Any]:
         "purpose": call.purpose,
         "state": call.state,
         "latency": None if until is None else _finite(until - call.asked_at),
+        **_priced(call.result),
         "error": {"type": call.result.kind, "message": call.result.message}
         if isinstance(call.result, Failure)
         else None,
@@ -130,14 +134,26 @@ def _told(call: CallRecord) -> dict[str, Any]:
 def _usage(calls: list[CallRecord]) -> dict[str, Any]:
     """Tokens by model, summed over its calls; None where one of them is not known."""
     sums: dict[str, tuple[int, Usage]] = {}
+    nothing = Usage(input_tokens=0, output_tokens=0, cached_tokens=0, cache_write_tokens=0)
     for call in calls:
         usage = (call.result.usage if isinstance(call.result, Answer) else None) or Usage()
-        count, summed = sums.get(call.who, (0, Usage(input_tokens=0, output_tokens=0)))
+        count, summed = sums.get(call.who, (0, nothing))
         sums[call.who] = (count + 1, summed + usage)
     return {
-        who: {"calls": count, "input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+        who: {
+            "calls": count,
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            **{name: value for name in _CACHE if (value := getattr(usage, name)) is not None},
+        }
         for who, (count, usage) in sums.items()
     }
+
+
+def _priced(result: Any) -> dict[str, Any]:
+    """Where the price of an answer came from, for those that were looked up."""
+    priced = result.priced if isinstance(result, Answer) else None
+    return {} if priced is None else {"priced": asdict(priced)}
 
 
 def _cost(calls: list[CallRecord]) -> Cost:

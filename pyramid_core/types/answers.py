@@ -84,6 +84,25 @@ UNKNOWN_COST = Cost(usd=0.0, complete=False)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Priced:
+    """Where a price came from.
+
+    Attributes:
+        asked: the id that was looked up.
+        matched: the id that the price list has it under.
+        provider: whose price it is, or "" for a table of one's own.
+        source: the list or the table.
+        date: when it was read, as YYYY-MM-DD, or "".
+    """
+
+    asked: str
+    matched: str
+    provider: str = ""
+    source: str = ""
+    date: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Query:
     """What is asked.
 
@@ -133,6 +152,7 @@ class Answer:
         finish_reason: stop, length, tool_calls, content_filter, or None.
         usage: tokens read and written.
         cost: in USD; unknown by default.
+        priced: where the price behind `cost` came from, for those that look it up.
         elapsed: seconds from asking to the end; filled in by the driver.
     """
 
@@ -150,6 +170,7 @@ class Answer:
     finish_reason: str | None = None
     usage: Usage | None = None
     cost: Cost = UNKNOWN_COST
+    priced: Priced | None = None
     elapsed: float = NAN
 
 

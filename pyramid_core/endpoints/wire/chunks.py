@@ -16,8 +16,8 @@ from typing import Any
 
 from pyramid_core.endpoints.logprobs import entries_of, read_logprobs
 from pyramid_core.endpoints.wire.responses import (
-    call_body,
     call_of,
+    calls_body,
     finish_body,
     finish_of,
     logprobs_body,
@@ -162,7 +162,12 @@ class Chunks:
     """The chunks of one completion, in order: `first`, `token`s, `last`."""
 
     def __init__(self, *, model: str, id: str, created: int, include_usage: bool = False) -> None:  # noqa: A002
-        self._head = {"id": id, "object": "chat.completion.chunk", "created": created, "model": model}
+        self._head: dict[str, Any] = {
+            "id": id,
+            "object": "chat.completion.chunk",
+            "created": created,
+            "model": model,
+        }
         self._include_usage = include_usage
 
     def first(self) -> dict[str, Any]:
@@ -189,9 +194,7 @@ class Chunks:
         if told is not None:
             chunks.append(self._chunk({"content": ""}, logprobs=told))
         if answer.tool_calls:
-            calls = [
-                {"index": place, **call_body(call, place)} for place, call in enumerate(answer.tool_calls)
-            ]
+            calls = [{"index": i, **call} for i, call in enumerate(calls_body(answer, self._head["id"]))]
             chunks.append(self._chunk({"tool_calls": calls}))
         chunks.append(self._chunk({}, finish_reason=finish_body(answer)))
         if self._include_usage:

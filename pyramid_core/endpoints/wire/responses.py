@@ -156,7 +156,7 @@ def completion_body(
     message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
     if answer.tool_calls:
         message["content"] = answer.text or None
-        message["tool_calls"] = [call_body(call, place) for place, call in enumerate(answer.tool_calls)]
+        message["tool_calls"] = calls_body(answer, id)
     choice = {
         "index": 0,
         "message": message,
@@ -168,14 +168,21 @@ def completion_body(
     return body | ({} if told is None else {"usage": told}) | extra
 
 
-def call_body(call: ToolCall, place: int) -> dict[str, Any]:
-    """A tool call in OpenAI's words; one without an id is given one by its place."""
-    arguments = call.arguments if isinstance(call.arguments, str) else json.dumps(dict(call.arguments))
-    return {
-        "id": call.id or f"call_{place}",
-        "type": "function",
-        "function": {"name": call.name, "arguments": arguments},
-    }
+def calls_body(answer: Answer, id: str) -> list[dict[str, Any]]:  # noqa: A002 - as above
+    """The tool calls in OpenAI's words; one without an id is given one that is unique to this completion."""
+    return [
+        {
+            "id": call.id or f"call_{id}_{place}",
+            "type": "function",
+            "function": {
+                "name": call.name,
+                "arguments": call.arguments
+                if isinstance(call.arguments, str)
+                else json.dumps(dict(call.arguments)),
+            },
+        }
+        for place, call in enumerate(answer.tool_calls)
+    ]
 
 
 def finish_body(answer: Answer) -> str:
