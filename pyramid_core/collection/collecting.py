@@ -89,11 +89,7 @@ async def acollect(
         InputError: see `collect`.
         Exception: a bug in a member or a grader, as it was raised.
     """
-    check_number("concurrency", concurrency, low=1, whole=True)
-    if max_queries is not None:
-        check_number("max_queries", max_queries, low=1, whole=True)
-    if patience is not None:
-        check_number("patience", patience, low=0.0, above=True, unit="seconds")
+    _check_settings(concurrency, max_queries, patience)
     grading = grading_of(grade, judge=judge, run_code=run_code)
     members = dict(pyramid.members)
     spending = Spending(max_cost, [*members.items(), *([("the judge", judge)] if grade == "judge" else [])])
@@ -114,3 +110,11 @@ async def acollect(
         return await run.work(ledger, concurrency)
     finally:
         ledger.close()
+
+
+def _check_settings(concurrency: int, max_queries: int | None, patience: float | None) -> None:
+    check_number("concurrency", concurrency, low=1, whole=True)
+    if max_queries is not None:
+        check_number("max_queries", max_queries, low=1, whole=True)
+    if patience is not None:
+        check_number("patience", patience, low=0.0, above=True, unit="seconds")

@@ -75,6 +75,23 @@ class Collected:
     failures: Mapping[str, str]
     progress: Progress
 
+    def as_json(self) -> dict[str, Any]:
+        """In plain JSON types."""
+        at = self.progress
+        return {
+            "out": str(self.out),
+            "complete": self.complete,
+            "stopped": self.stopped,
+            "failures": dict(self.failures),
+            "records": at.done,
+            "total": at.total,
+            "earlier": at.found,
+            "calls": at.asked,
+            "failed": at.failed,
+            "cost": {"usd": at.cost.usd, "complete": at.cost.complete},
+            "seconds": at.seconds,
+        }
+
 
 class Run:
     """One run: what is missing is asked, graded and written."""

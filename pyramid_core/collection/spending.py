@@ -41,7 +41,7 @@ class Spending:
             return
         check_number("max_cost", limit, low=0.0, above=True, unit="USD")
         for name, member in members:
-            if getattr(member, "price", "") is None:
+            if price_known(member) is False:
                 raise InputError(
                     f"the price of {name} is not known, so max_cost cannot be kept: give its price under [prices], "
                     "or leave the limit out"
@@ -104,6 +104,14 @@ class Spending:
     def _learn(self, cost: Cost) -> None:
         if cost.complete:
             self._dearest = max(self._dearest or 0.0, cost.usd)
+
+
+def price_known(member: Any) -> bool | None:
+    """Whether the price of a member's tokens is known; None where it does not say."""
+    for name in ("listing", "price"):
+        if hasattr(member, name):
+            return getattr(member, name) is not None
+    return None
 
 
 def _cost(response: Mapping[str, Any]) -> Cost:

@@ -15,9 +15,10 @@ from pyramid_core.configuration.settings import (
     TopSettings,
 )
 from pyramid_core.configuration.source import Place, Source, suggestion
-from pyramid_core.configuration.tables import check_key, check_no_secret, filled, table_at
+from pyramid_core.configuration.tables import check_key, check_no_secret, filled, located, table_at
 from pyramid_core.decision import EscalationRule, ThresholdRule
 from pyramid_core.embedded import EmbeddedModel, Sampling
+from pyramid_core.endpoints.keys import KeySource
 from pyramid_core.errors import InputError, PyramidError
 from pyramid_core.evidence import BehaviourGatherer
 from pyramid_core.guarding import EscalateTools
@@ -32,6 +33,8 @@ FILE = "pyramid.toml"
 TABLES = ("crowd", "oracle", "judge", "prices", "rule", "policy", "server")
 KINDS: Mapping[str, type[Any]] = {"endpoint": EndpointSettings, "embedded": EmbeddedSettings}
 RULES: Mapping[str, type[Any]] = {"threshold": ThresholdRule, "escalation": EscalationRule}
+
+_CHANGES_ANSWERS = ("base_url", "temperature", "seed", "max_tokens", "top_logprobs", "system", "extra")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,15 @@ class MemberTable:
         """What the pyramid calls it, but for a number where another has the same name."""
         settings = self.settings
         return settings.name or (settings.model if isinstance(settings, EndpointSettings) else "")
+
+    @property
+    def served_by(self) -> dict[str, Any]:
+        """What of the settings changes answers."""
+        settings = self.settings
+        told = {name: getattr(settings, name, None) for name in ("model", *_CHANGES_ANSWERS)}
+        kind = next(kind for kind, settings_of in KINDS.items() if isinstance(settings, settings_of))
+        told["model"] = settings.model or settings.name
+        return {"kind": kind} | {name: value for name, value in told.items() if value not in (None, {})}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +112,33 @@ class Configuration:
         try:
             return _made(table)
         except PyramidError as error:
-            raise self.source.error(table.place, str(error)) from error
+            raise located(
+                error, self.source, table.place, tuple(table.settings.__dataclass_fields__)
+            ) from error
+
+    def check_keys(self) -> None:
+        """Raise unless the key of every member can be read.
+
+        Raises:
+            InputError: an environment variable is not set, or a file cannot be read; says which.
+        """
+        for table in (*self.crowd, *self.oracles, *([self.judge] if self.judge else [])):
+            settings = table.settings
+            if isinstance(settings, EndpointSettings):
+                file = None if settings.api_key_file is None else str(settings.api_key_file)
+                try:
+                    KeySource(env=settings.api_key_env, file=file).read()
+                except InputError as error:
+                    key = "api_key_env" if settings.api_key_env else "api_key_file"
+                    raise self.source.error((*table.place, key), f"{table.name}: {error}") from error
+
+    @property
+    def served_by(self) -> dict[str, dict[str, Any]]:
+        """What stands behind each member's name, as far as it changes answers; for records."""
+        return {
+            name: table.served_by
+            for name, table in zip(self.names, (*self.crowd, *self.oracles), strict=True)
+        }
 
     def pyramid(self, **changes: Any) -> Pyramid:
         """The pyramid that is described.
@@ -264,4 +302,6 @@ def _made(table: MemberTable) -> Any:
     from pyramid_core.endpoints import Endpoint
 
     given = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
-    return Endpoint(**given, **({} if table.price is None else {"price": table.price}))
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    given["price"] = table.price
+    return Endpoint(**{name: value for name, value in given.items() if value is not None})

@@ -13,10 +13,12 @@ the top                router, deadline, explore, seed, run_code     `TopSetting
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from pyramid_core.endpoints.settings import Retries, Timeouts
 from pyramid_core.types.numbers import check_number
 
 Mode = Literal["pyramid", "shadow", "oracle", "crowd"]
@@ -49,15 +51,27 @@ class TopSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointSettings:
-    """A member behind an OpenAI-compatible HTTP endpoint.
+    """A member behind an OpenAI-compatible HTTP endpoint; None is what `Endpoint` does by itself.
 
     Attributes:
-        base_url: of the endpoint, as its own documentation gives it, mostly ending in /v1.
+        base_url: up to and without `/chat/completions`, mostly ending in /v1.
         model: the endpoint's name of the model.
-        name: what the pyramid calls it; None: the model.
+        name: what the pyramid calls it; None: as the model.
         api_key_env: the environment variable that holds the key.
-        api_key_file: the file that holds the key.
-        provider: whose prices hold, as genai-prices names it; None: whoever has this base URL.
+        api_key_file: or the file that holds it.
+        key_header: the header that carries the key.
+        provider: whose price list holds, where the address does not tell.
+        temperature: of the answers.
+        max_tokens: of an answer.
+        top_logprobs: ask for log-probabilities with so many alternatives a token.
+        system: a system message for conversations that have none.
+        max_concurrency: calls under way at once.
+        max_bytes: the largest answer that is read.
+        stream_usage: ask for usage in streams.
+        timeouts: seconds for each phase of a call: connect, first, between, total.
+        retries: when a failed call is tried again: attempts, base, longest.
+        extra: further keys of the request's body.
+        headers: further headers, none of them a key.
     """
 
     base_url: str
@@ -65,7 +79,19 @@ class EndpointSettings:
     name: str | None = None
     api_key_env: str | None = None
     api_key_file: Path | None = None
+    key_header: str | None = None
     provider: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    top_logprobs: int | None = None
+    system: str | None = None
+    max_concurrency: int | None = None
+    max_bytes: int | None = None
+    stream_usage: bool | None = None
+    timeouts: Timeouts | None = None
+    retries: Retries | None = None
+    extra: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

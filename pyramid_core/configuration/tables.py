@@ -68,8 +68,14 @@ def filled(
     try:
         return kind(**values)
     except InputError as error:
-        about = next((name for name in known if str(error).startswith((name, f"the {name}"))), None)
-        raise source.error(place if about is None else (*place, about), str(error)) from error
+        raise located(error, source, place, tuple(known)) from error
+
+
+def located(error: Exception, source: Source, place: Place, keys: tuple[str, ...]) -> InputError:
+    """`error` with the line of the key that it begins with, or else of the table."""
+    words = str(error)
+    about = [key for key in keys if words.startswith((key, f"the {key}")) and key in table_at(source, place)]
+    return source.error((*place, *about[:1]), words)
 
 
 def table_at(source: Source, place: Place) -> Mapping[str, Any]:
@@ -163,7 +169,7 @@ def _fitting(source: Source, place: Place, hint: Any, value: Any) -> tuple[bool,
     if hint is str and isinstance(value, dt.date):
         return True, value.isoformat()
     if hint is Any:
-        return True, value
+        return True, value.isoformat() if isinstance(value, dt.date | dt.time) else value
     if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__") and isinstance(value, Mapping):
         return True, filled(hint, source, place)
     return hint in (str, bool) and isinstance(value, hint), value
