@@ -51,10 +51,11 @@ class Growth:
 
 @dataclass(frozen=True, kw_only=True)
 class Grown:
-    """Trees, and the JSON that xgboost wrote of them."""
+    """Trees, the JSON that xgboost wrote of them, and by how much each column's splits improved the loss."""
 
     forest: Forest
     content: bytes
+    gains: npt.NDArray[np.float64]
 
 
 def grow(
@@ -90,4 +91,7 @@ def grow(
     matrix = module.DMatrix(rows[known], label=label[known], nthread=1)
     booster = module.train(dict(parameters), matrix, growth.trees)
     content = bytes(booster.save_raw("json"))
-    return Grown(forest=Forest.read(content, where="the trees just grown"), content=content)
+    gains = np.zeros(rows.shape[1])
+    for name, gain in booster.get_score(importance_type="total_gain").items():
+        gains[int(name[1:])] = gain
+    return Grown(forest=Forest.read(content, where="the trees just grown"), content=content, gains=gains)

@@ -42,6 +42,7 @@ from pyramid_core.training.heldout import (
     risks,
     selects,
 )
+from pyramid_core.training.importance import importance
 from pyramid_core.types import OperatingPoint, Trace
 
 _TOO_FEW = 20
@@ -133,7 +134,15 @@ def fit_rows(
             f"{len(set(examples.keys))} different questions are too few to train on: give {_TOO_FEW} or more"
         )
     setting, examples = _varying(setting, examples)
+    growth = growth or Growth.for_queries(examples.queries)
     trained = _train(examples, kind=kind, growth=growth, spare=spare, folds=folds, seed=setting.seed)
+    names = setting.features.names
+    metrics = {
+        **trained.metrics,
+        "records": _records(examples, setting),
+        "importance": importance(examples, names, growth=growth, folds=folds, seed=setting.seed),
+    }
+    trained = replace(trained, metrics=metrics)
     card = _card(setting, examples, trained, kind=kind, any_crowd=any_crowd, data=data or {})
     return LearnedRouter.parse({**trained.trees, CARD: card.as_json()}, where="the router just trained")
 
@@ -148,10 +157,7 @@ class _Trained:
     metrics: Mapping[str, Any]
 
 
-def _train(
-    examples: Examples, *, kind: str, growth: Growth | None, spare: float, folds: int, seed: int
-) -> _Trained:
-    growth = growth or Growth.for_queries(examples.queries)
+def _train(examples: Examples, *, kind: str, growth: Growth, spare: float, folds: int, seed: int) -> _Trained:
     with_after = kind == "value" and both_kinds(examples.oracle_right, least=_TOO_FEW)
     may_select = examples.by_class
     raw = held_out(examples, growth=growth, folds=folds, seed=seed, with_after=with_after)
@@ -180,6 +186,18 @@ def _train(
         points=points,
         metrics=metrics,
     )
+
+
+def _records(examples: Examples, setting: Setting) -> dict[str, Any]:
+    """How often each member of the crowd, and the oracle, is right by itself, where it is graded."""
+    alone = {
+        name: round(float(np.nanmean(right)), 5)
+        for name, right in zip(setting.crowd, examples.singles.T, strict=False)
+        if not np.isnan(right).all()
+    }
+    known = ~np.isnan(examples.oracle_right)
+    oracle = round(float(examples.oracle_right[known].mean()), 5) if known.any() else None
+    return {"crowd": alone, "oracle": oracle}
 
 
 def _card(

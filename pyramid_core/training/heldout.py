@@ -25,6 +25,9 @@ Flags = npt.NDArray[np.bool_]
 SHARES: Mapping[str, float] = {"economy": 0.5, "balanced": 0.8, "baseline-match": 1.0}
 """What share of the gap between the crowd's vote and the oracle each operating point recovers."""
 
+LEAST_OF_A_SIZE = 50
+"""Fewer queries than this say nothing of crowds of a size."""
+
 RECALL, RECALLED = "recall", 0.816
 """The point that lets the oracle see so many of the wrong answers: what the paper reports for its Consensus router."""
 
@@ -144,12 +147,14 @@ class HeldOut:
         standing: in the complete crowd.
         vote: [queries] whether the vote is right.
         selecting: [folds] whether selection stood in that fold.
+        raw: [queries] p_fail before calibration; 1 where nothing stands.
     """
 
     scores: Scores
     standing: Standing
     vote: Floats
     selecting: tuple[bool, ...]
+    raw: Floats
 
 
 def judge(examples: Examples, raw: Scores, *, folds: int, seed: int, may_select: bool) -> HeldOut:
@@ -172,7 +177,8 @@ def judge(examples: Examples, raw: Scores, *, folds: int, seed: int, may_select:
     p_fail, right = np.ones(len(rows)), np.zeros(len(rows))
     p_fail[there], right[there] = wrong[rows[there]], 1.0 - examples.wrong[rows[there]]
     standing = Standing(row=rows, p_fail=p_fail, right=right, p_after=vote.p_after)
-    return HeldOut(scores=scores, standing=standing, vote=vote.right, selecting=tuple(choices))
+    before = np.where(there, raw.wrong[rows], 1.0)
+    return HeldOut(scores=scores, standing=standing, vote=vote.right, selecting=tuple(choices), raw=before)
 
 
 def curves(standing: Standing, oracle_right: Floats, among: Flags) -> tuple[Curve, Curve]:
@@ -279,10 +285,52 @@ def figures(examples: Examples, held: HeldOut, *, folds: int, seed: int, spare: 
     for name, measure in measures.items():
         told[name] = _rounded(measure(p, wrong))
         told[f"{name}_ci"] = _interval(measure, p, wrong, seed=seed)
+    told |= _of_calibration(p, held.raw[graded], wrong, seed=seed)
+    told["by_crowd_size"] = _by_size(examples, held, measures, seed=seed)
     known = known_queries(examples, held)
     if known.any():
         told |= _profile(examples, held, known, folds=folds, seed=seed, spare=spare)
     return told
+
+
+def _of_calibration(p: Floats, raw: Floats, wrong: Floats, *, seed: int) -> dict[str, Any]:
+    """The Brier score before calibration, and by a paired interval whether calibration lowers it."""
+
+    def gain(p: Floats, raw: Floats, wrong: Floats) -> float:
+        return float(np.mean((raw - wrong) ** 2 - (p - wrong) ** 2))
+
+    between = _interval(gain, p, raw, wrong, seed=seed)
+    low, high = between
+    said = "lower" if low is not None and low > 0 else "higher" if high is not None and high < 0 else "equal"
+    return {
+        "brier_uncalibrated": _rounded(brier(p=raw, outcome=wrong)),
+        "brier_gain": _rounded(gain(p, raw, wrong)),
+        "brier_gain_ci": between,
+        "brier_after_calibration": said,
+    }
+
+
+def _by_size(
+    examples: Examples, held: HeldOut, measures: Mapping[str, Callable[[Floats, Floats], float]], *, seed: int
+) -> dict[str, Any]:
+    """The same figures by how many members have answered: of complete crowds, else of a part of a larger one."""
+    found: dict[str, Any] = {}
+    for size in sorted(set(examples.members.tolist())):
+        for view in (COMPLETE, PARTIAL):
+            rows = (examples.view == view) & (examples.members == size)
+            among = np.bincount(examples.query[rows], minlength=examples.queries) > 0
+            standing = stand(examples, held.scores, view=view, select=any(held.selecting))
+            mine = among & (standing.row >= 0) & ~np.isnan(standing.right)
+            wrong = 1.0 - standing.right[mine]
+            if mine.sum() < LEAST_OF_A_SIZE or not both_kinds(wrong):
+                continue
+            told: dict[str, Any] = {"queries": int(mine.sum()), "complete": view == COMPLETE}
+            for name, measure in measures.items():
+                told[name] = _rounded(measure(standing.p_fail[mine], wrong))
+                told[f"{name}_ci"] = _interval(measure, standing.p_fail[mine], wrong, seed=seed)
+            found[str(size)] = told
+            break
+    return found
 
 
 def _profile(
@@ -326,13 +374,13 @@ def _profile(
 
 
 def _interval(
-    measure: Callable[[Floats, Floats], float], p: Floats, wrong: Floats, *, seed: int, draws: int = 300
+    measure: Callable[..., float], *columns: Floats, seed: int, draws: int = 300
 ) -> list[float | None]:
     random = np.random.default_rng(seed)
     drawn = []
     for _ in range(draws):
-        sample = random.integers(0, len(p), len(p))
-        drawn.append(measure(p[sample], wrong[sample]))
+        sample = random.integers(0, len(columns[0]), len(columns[0]))
+        drawn.append(measure(*(column[sample] for column in columns)))
     return [_rounded(np.nanquantile(drawn, q)) if np.isfinite(drawn).any() else None for q in (0.025, 0.975)]
 
 

@@ -91,9 +91,11 @@ def _refitted(router: LearnedRouter, examples: Examples, data: Mapping[str, Any]
         )
     fitted = dict(old.calibration) | calibrations(examples, raw, select=select)
     scores = calibrated(raw, fitted)
+    standing = stand(examples, scores, view=COMPLETE, select=select)
     held = HeldOut(
         scores=scores,
-        standing=stand(examples, scores, view=COMPLETE, select=select),
+        standing=standing,
+        raw=np.where(standing.row >= 0, raw.wrong[standing.row], 1.0),
         vote=stand(examples, scores, view=COMPLETE, select=False).right,
         selecting=(select,),
     )
