@@ -113,6 +113,8 @@ OUTSIDE: dict[str, tuple[str, ...] | int] = {
     "sentence_transformers": ("pyramid_core.evidence",),
     "starlette": ("pyramid_core.gateway",),
     "uvicorn": ("pyramid_core.gateway", "pyramid_core.cli"),
+    "h11": ("pyramid_core.gateway",),
+    "opentelemetry": ("pyramid_core.gateway",),
     "pydantic": ("langchain_pyramid", "llamaindex_pyramid"),
     "langchain_core": ("langchain_pyramid",),
     "langchain": ("langchain_pyramid",),
