@@ -15,7 +15,7 @@ Artificial Intelligence 126 (2001), and Russell & Wefald's value of computation.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -194,6 +194,12 @@ class EscalationRule:
             rule=self.name,
             note=note,
         )
+
+    def check(self, oracles: Sequence[str]) -> None:
+        """Raise InputError where `c_esc` has no cost for one of `oracles`, before anybody is asked."""
+        if isinstance(self.c_esc, Mapping):
+            for oracle in oracles:
+                self._cost(oracle, 1.0)
 
     def _cost(self, oracle: str, p_oracle: float) -> float:
         """C_esc of asking `oracle`, without the shadow price."""

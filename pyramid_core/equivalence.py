@@ -170,6 +170,21 @@ def behaviour_key(signature: Sequence[str]) -> str | None:
     return json.dumps(list(signature)) if signature else None
 
 
+def kind_stated(answer_type: str) -> str:
+    """The strategy for a query that says what kind of answer it wants.
+
+    Raises:
+        InputError: there is none; names those there are.
+    """
+    try:
+        return _BY_ANSWER_TYPE[answer_type]
+    except (KeyError, TypeError):
+        known = ", ".join(_BY_ANSWER_TYPE)
+        raise InputError(
+            f"unknown answer_type {answer_type!r}: use one of {known}, or None to infer it"
+        ) from None
+
+
 def voices(observation: Observation) -> tuple[Voice, ...]:
     """The answers that count, in the crowd's order, so that nothing depends on who answered first."""
     return observation.shared("voices", lambda: _voices(observation))
@@ -314,12 +329,7 @@ def _inferred(observation: Observation) -> str:
     """The strategy for `auto`."""
     stated = observation.query.answer_type
     if stated is not None:
-        try:
-            return _BY_ANSWER_TYPE[stated]
-        except KeyError:
-            raise InputError(
-                f"unknown answer_type {stated!r}: use one of {', '.join(_BY_ANSWER_TYPE)}, or None to infer it"
-            ) from None
+        return kind_stated(stated)
     readings = []
     for voice in voices(observation):
         if voice.answer.tool_calls:

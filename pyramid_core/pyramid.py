@@ -25,10 +25,11 @@ from pyramid_core._drive import (
     run,
 )
 from pyramid_core.commands import Offer
-from pyramid_core.decision import ThresholdRule
+from pyramid_core.decision import EscalationRule, ThresholdRule
 from pyramid_core.deliberation import Deliberation
-from pyramid_core.errors import InputError
-from pyramid_core.routers import AgreementRouter, load_router
+from pyramid_core.equivalence import BEHAVIOUR, kind_stated
+from pyramid_core.errors import InputError, RouterError
+from pyramid_core.routers import AgreementRouter, LearnedRouter, load_router
 from pyramid_core.types import Answer, Context, Outcome, Policy, Query, Router, Rule, Token, Trace
 from pyramid_core.types.given import crowd_and_oracles
 from pyramid_core.types.names import unique_names
@@ -73,8 +74,11 @@ class Pyramid:
         explore: the share of queries whose oracle is asked even if the crowd's answer is accepted, so that traces
             stay fit for training.
         seed: of the exploration's draws.
-        gatherers: what computes evidence, by kind, for routers that name some.
-        on_trace: is given every finished trace; what it raises is logged, not propagated.
+        gatherers: what computes evidence, by kind, for routers that look at it.
+        run_code: compare programs by what they do: what the crowd writes is then run in the sandbox, which is your
+            decision (`docs/sandbox.md` says what protects you).
+        on_trace: is given every finished trace, on whatever thread or loop the query ended: after an explored call
+            or a stream that is not the caller's. What it raises is logged, not propagated.
 
     Raises:
         InputError: what is wrong with which argument, and what to do.
@@ -93,6 +97,7 @@ class Pyramid:
         explore: float = 0.0,
         seed: int | None = None,
         gatherers: Mapping[str, Gatherer] | None = None,
+        run_code: bool = False,
         on_trace: Callable[[Trace], None] | None = None,
     ) -> None:
         crowd, oracles = crowd_and_oracles(crowd, oracle, kind="a member")
@@ -100,8 +105,11 @@ class Pyramid:
         self.members = _named(crowd, oracles)
         names = tuple(self.members)
         self.crowd, self.oracles = names[: len(crowd)], names[len(crowd) :]
-        self.router = _router(router, self.crowd)
+        self._gatherers = _gatherers(gatherers, run_code=run_code)
+        self.router = _router(router, self.crowd, self._gatherers)
         self.rule = _rule(rule, self.router)
+        if isinstance(self.rule, EscalationRule):
+            self.rule.check(self.oracles)
         if policy is not None and not isinstance(policy, Policy):
             raise InputError(f"policy must be a Policy(...), not {policy!r}")
         self.policy = policy or Policy()
@@ -112,12 +120,11 @@ class Pyramid:
         self._context = Context(deadline=deadline)
         self._explore = explore
         self._random = random.Random(seed)
-        self._gatherers = dict(gatherers or {})
         self._on_trace = on_trace
         missing = [kind for kind in self.router.evidence if kind not in self._gatherers]
         if missing:
             raise InputError(
-                f"router {self.router.id!r} needs evidence {missing}: pass gatherers={{kind: function}}"
+                f"router {self.router.id!r} needs evidence {missing}: pass gatherers={{kind: function}}, or run_code=True for behaviour"
             )
         self._async_only = [n for n, m in self.members.items() if not hasattr(m, "ask")]
         self._async_only += [
@@ -153,21 +160,21 @@ class Pyramid:
 
         The deliberation runs beside the reader: reading slowly changes nothing, leaving ends it.
         """
-        frozen = self._frozen({**context, "listening": True})
+        frozen = self._frozen(context, listening=True)
         return read(self._threads(query), frozen, self._report, leaving="left")
 
     def astream(self, query: str | Query, **context: Any) -> AsyncIterator[Token | Outcome]:
         """As `stream`, on the running event loop."""
-        return self._aread(query, self._frozen({**context, "listening": True}), "left")
+        return self._aread(query, self._frozen(context, listening=True), "left")
 
     def solutions(self, query: str | Query, **context: Any) -> Iterator[Offer | Outcome]:
         """Ever better solutions with their p_fail, then the outcome; whoever stops reading has seen enough."""
-        frozen = self._frozen({**context, "watching": True})
+        frozen = self._frozen(context, watching=True)
         return read(self._threads(query), frozen, self._report, leaving="enough")
 
     def astream_solutions(self, query: str | Query, **context: Any) -> AsyncIterator[Offer | Outcome]:
         """As `solutions`, on the running event loop."""
-        return self._aread(query, self._frozen({**context, "watching": True}), "enough")
+        return self._aread(query, self._frozen(context, watching=True), "enough")
 
     def replay(self, record: Mapping[str, Any] | Trace, **context: Any) -> Outcome:
         """What this pyramid would have done with recorded answers; nobody is asked.
@@ -188,7 +195,12 @@ class Pyramid:
 
     # How a query is run
 
-    def _frozen(self, fields: Mapping[str, Any]) -> Context:
+    def _frozen(self, given: Mapping[str, Any], **how: bool) -> Context:
+        """What this query shares with others: what the caller gave, and how the method that was called is read."""
+        ours = sorted({"listening", "watching"} & set(given))
+        if ours:
+            raise InputError(f"{ours} is not for the caller to say: use stream or solutions")
+        fields = {**given, **how}
         drawn: dict[str, Any] = {}
         if self._explore and "explore" not in fields:
             drawn = {"explore": self._random.random() < self._explore, "propensity": self._explore}
@@ -240,6 +252,8 @@ def checked_query(query: str | Query) -> Query:
         query = Query(text=query)
     elif not isinstance(query, Query):
         raise InputError(f"a query is a text or a Query, not {type(query).__name__}")
+    if query.answer_type is not None:
+        kind_stated(query.answer_type)
     if not query.text.strip() and not query.messages:
         raise InputError("the prompt is empty: give a question")
     bad = _UNREADABLE.search(query.text)
@@ -306,15 +320,29 @@ def _rule(rule: Rule | None, router: Router) -> Rule:
     return rule.resolved(router)
 
 
-def _router(router: Router | str | Path | None, crowd: tuple[str, ...]) -> Router:
+def _gatherers(gatherers: Mapping[str, Gatherer] | None, *, run_code: bool) -> dict[str, Gatherer]:
+    found = dict(gatherers or {})
+    if run_code:
+        from pyramid_core.evidence import BehaviourGatherer
+
+        found.setdefault(BEHAVIOUR, BehaviourGatherer(run_code=True))
+    return found
+
+
+def _router(
+    router: Router | str | Path | None, crowd: tuple[str, ...], gatherers: Mapping[str, Gatherer]
+) -> Router:
     if router is None:
-        return AgreementRouter()
+        router = AgreementRouter()
     if isinstance(router, (str, Path)):
-        return load_router(router, crowd=crowd)
+        router = load_router(router, crowd=crowd)
+    if gatherers and isinstance(router, (AgreementRouter, LearnedRouter)):
+        router = router.given(gatherers)
     if isinstance(router, type) or not callable(getattr(router, "assess", None)):
         raise InputError(f"router must be a router, a shipped router's name or a folder, not {router!r}")
     if router.crowd is not None and tuple(router.crowd) != crowd:
-        raise InputError(
-            f"router {router.id!r} was trained for the crowd {list(router.crowd)}, not {list(crowd)}"
+        raise RouterError(
+            f"router {router.id!r} was trained for the crowd {list(router.crowd)}, not {list(crowd)}: "
+            "give that crowd, in that order, or train a router for this one"
         )
     return router

@@ -249,6 +249,15 @@ class Conductor:
             case None:
                 raise ContractError("the deliberation has not ended")
 
+    def give_up(self) -> None:
+        """End the calls that have gone on for too long after the end: their bill stays open."""
+        seconds = self.deliberation.policy.explore_patience
+        for call in self.deliberation.calls:
+            if call.state == "running":
+                self.stop(call.number)
+                late = Failure.of(TimeoutError(f"no answer within {seconds:g} s after the end"))
+                self.receive(Arrival(self.alarm, call.number, "failure", late))
+
     def close_down(self) -> None:
         """Stop everything that runs, whatever the machine thinks; for bugs and for callers who leave.
 
@@ -291,6 +300,15 @@ def classified(error: BaseException) -> tuple[Kind, Any]:
     if isinstance(error, Exception) and not isinstance(error, PROGRAMMING_ERRORS):
         return "failure", Failure.of(error)
     return "bug", error
+
+
+def missing(gather: Gather, error: Exception) -> Failure:
+    """Evidence that could not be computed: it is missing, whatever the cause, but a bug is not passed over in silence."""
+    if isinstance(error, PROGRAMMING_ERRORS):
+        _LOG.error(
+            "the gatherer of %r evidence has a bug: the evidence is missing", gather.kind, exc_info=error
+        )
+    return Failure.of(error)
 
 
 def gatherer_for(conductor: Conductor, gather: Gather) -> Gatherer:

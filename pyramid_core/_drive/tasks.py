@@ -23,6 +23,7 @@ from pyramid_core._drive.conductor import (
     ask_here,
     classified,
     gatherer_for,
+    missing,
     streamed_no_answer,
 )
 from pyramid_core._drive.pool import THREADS
@@ -98,8 +99,10 @@ class TaskConductor(Conductor):
         return self.outcome()
 
     async def finish(self) -> None:
-        """Wait for the calls that go on after the end (exploration), so that the bill is complete."""
-        await self._until(lambda: self.deliberation.settled)
+        """Wait for the calls that go on after the end (exploration), so that the bill is complete, but not for ever."""
+        self.alarm = self.clock.now() + self.deliberation.policy.explore_patience
+        await self._until(lambda: self.deliberation.settled or self.clock.now() >= self.alarm)
+        self.give_up()
 
     def interrupt(self, reason: str) -> None:
         """The reader leaves, or has seen enough."""
@@ -188,7 +191,7 @@ class TaskConductor(Conductor):
                 return "evidence", await compute(gather)
             return "evidence", await off_loop(lambda: compute(gather))
         except Exception as error:  # noqa: BLE001 - evidence that fails is missing, whatever the cause
-            return "failure", Failure.of(error)
+            return "failure", missing(gather, error)
 
 
 async def off_loop(work: Callable[[], Any]) -> Any:

@@ -20,6 +20,7 @@ from pyramid_core._drive.conductor import (
     ask_here,
     classified,
     gatherer_for,
+    missing,
 )
 from pyramid_core._drive.pool import THREADS, cancel_event
 from pyramid_core.commands import Ask, Gather
@@ -55,8 +56,10 @@ class ThreadConductor(Conductor):
         return self.outcome()
 
     def finish(self) -> None:
-        """Wait for the calls that go on after the end (exploration), so that the bill is complete."""
-        self._until(lambda: self.deliberation.settled)
+        """Wait for the calls that go on after the end (exploration), so that the bill is complete, but not for ever."""
+        self.alarm = self.clock.now() + self.deliberation.policy.explore_patience
+        self._until(lambda: self.deliberation.settled or self.clock.now() >= self.alarm)
+        self.give_up()
 
     def interrupt(self, reason: str) -> None:
         """The reader leaves, or has seen enough."""
@@ -118,4 +121,4 @@ class ThreadConductor(Conductor):
         try:
             return "evidence", compute(gather)
         except Exception as error:  # noqa: BLE001 - evidence that fails is missing, whatever the cause
-            return "failure", Failure.of(error)
+            return "failure", missing(gather, error)

@@ -122,7 +122,8 @@ class Decision:
         u_stop: E[U_stop] of Eq. 4.
         u_esc: E[U_esc] of Eq. 4, of the best oracle that is open (-inf where none is).
         cost_barrier: C_esc / U_correct.
-        imperfection_barrier: 1 - P_oracle.
+        imperfection_barrier: 1 - P_oracle. All four are NaN where no rule was asked, since time was up or the reader
+            had seen enough.
         reason: in words.
         rule: the rule's name.
     """

@@ -60,6 +60,7 @@ class Policy:
         escalations: how many oracles may answer.
         patience: seconds after which a slow crowd is cut and the verdict falls without the missing, or None.
         gather_patience: seconds that gathered evidence may take.
+        explore_patience: seconds after the end that an explored call may still take; then it counts as failed.
         on_abstain: "raise" or "answer" (with the best there is, marked).
 
     Raises:
@@ -75,6 +76,7 @@ class Policy:
     escalations: int = 1
     patience: float | None = None
     gather_patience: float = 2.0
+    explore_patience: float = 120.0
     on_abstain: Literal["raise", "answer"] = "raise"
 
     def __post_init__(self) -> None:
@@ -86,6 +88,7 @@ class Policy:
         check_number("escalations", self.escalations, low=0, whole=True)
         if self.patience is not None:
             check_number("patience", self.patience, low=0.0, above=True, unit="seconds")
-        check_number("gather_patience", self.gather_patience, low=0.0, above=True, unit="seconds")
+        for name in ("gather_patience", "explore_patience"):
+            check_number(name, getattr(self, name), low=0.0, above=True, unit="seconds")
         if self.on_abstain not in ("raise", "answer"):
             raise InputError(f"on_abstain must be 'raise' or 'answer', not {self.on_abstain!r}")

@@ -359,6 +359,35 @@ class TestExploring:
         assert [(trace.settled, trace.calls[1].state) for trace in traces] == [(False, "running")]
         assert pyramid.replay(traces[0]).answer.text == "x"
 
+    @pytest.mark.parametrize("asked", ["ask", "aask"])
+    async def test_an_exploring_call_that_takes_too_long_counts_as_failed(self, asked):
+        go, traces = threading.Event(), []
+
+        class Waits(Says):
+            def ask(self, query: Query) -> Answer:
+                go.wait(5)
+                return super().ask(query)
+
+            async def aask(self, query: Query) -> Answer:
+                await asyncio.sleep(5)
+                raise AssertionError
+
+        policy = Policy(explore_patience=0.02)
+        pyramid = Pyramid(
+            crowd=[Says("a")], oracle=Waits("o"), explore=1.0, policy=policy, on_trace=traces.append
+        )
+        outcome = await pyramid.aask("Why?") if asked == "aask" else pyramid.ask("Why?")
+        assert outcome.answer.text == "x"
+        for _ in range(500):
+            await asyncio.sleep(0.01)
+            if traces:
+                break
+        go.set()
+        assert (traces[0].settled, str(traces[0].calls[1].result)) == (
+            True,
+            "o: TimeoutError: no answer within 0.02 s after the end",
+        )
+
     def test_a_bug_of_an_exploring_call_is_logged_and_recorded(self, caplog):
         traces: list[Trace] = []
 
@@ -630,7 +659,7 @@ class TestWhatIsRefused:
         class Theirs(AgreementRouter):
             crowd = ("b", "a")
 
-        with pytest.raises(InputError, match=r"trained for the crowd \['b', 'a'\], not \['a', 'b'\]"):
+        with pytest.raises(RouterError, match=r"trained for the crowd \['b', 'a'\], not \['a', 'b'\]"):
             agreeing(router=Theirs())
 
     def test_a_router_by_its_name(self):
@@ -690,6 +719,31 @@ class TestWhatIsRefused:
         pyramid = split(router=Evident("kind"), gatherers={"kind": gather})
         with pytest.raises(InputError, match=r"gatherers\['kind'\].* can only be asked asynchronously"):
             pyramid.ask("Why?")
+
+    @pytest.mark.parametrize("asked", ["ask", "aask"])
+    async def test_a_bug_in_a_gatherer_is_missing_evidence_and_logged(self, asked, caplog):
+        def gather(command: Any) -> float:
+            raise TypeError("a bug")
+
+        pyramid = split(router=Evident("kind"), rule=ThresholdRule(0.5), gatherers={"kind": gather})
+        outcome = await pyramid.aask("Why?") if asked == "aask" else pyramid.ask("Why?")
+        assert outcome.trace.calls[2].result.kind == "TypeError"
+        assert "the gatherer of 'kind' evidence has a bug" in caplog.text
+
+    @pytest.mark.parametrize("field", ["listening", "watching"])
+    def test_how_the_answer_is_read_is_the_methods_business(self, field):
+        with pytest.raises(InputError, match=rf"\['{field}'\] is not for the caller to say: use stream or"):
+            agreeing().ask("Why?", **{field: True})
+
+    def test_a_kind_of_answer_that_there_is_not_is_refused_before_anybody_is_asked(self):
+        pyramid = agreeing()
+        with pytest.raises(InputError, match="unknown answer_type 'nummer': use one of number, choice"):
+            pyramid.ask(Query(text="Why?", answer_type="nummer"))
+        assert pyramid.members["a"].queries == []
+
+    def test_an_oracle_without_a_cost_is_refused_before_anybody_is_asked(self):
+        with pytest.raises(InputError, match=r"c_esc has no cost for the oracle 'o', only for 'p'"):
+            agreeing(rule=EscalationRule(c_esc={"p": 0.1}))
 
     async def test_evidence_may_be_awaited(self):
         async def gather(command: Any) -> float:
