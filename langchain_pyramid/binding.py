@@ -14,7 +14,10 @@ from operator import itemgetter
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import BaseOutputParser, JsonOutputParser, PydanticOutputParser
+from langchain_core.output_parsers.openai_tools import PydanticToolsParser
+from langchain_core.outputs import ChatGeneration
 from langchain_core.runnables import (
     Runnable,
     RunnableParallel,
@@ -23,13 +26,15 @@ from langchain_core.runnables import (
     RunnableWithFallbacks,
 )
 from langchain_core.runnables.base import RunnableBindingBase
-from langchain_core.utils.function_calling import convert_to_json_schema
+from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from pyramid_core.errors import InputError
 
 BOUND_NAMES = ("strict", "parallel_tool_calls", "response_format")
 """Call settings that providers translate when they are bound; everything else they take as it is."""
+
+FUNCTION_CALLING = "function_calling"
 
 _OF_TOOLS = ("tools", "tool_choice", *BOUND_NAMES)
 
@@ -90,11 +95,11 @@ def through(
 
 @dataclass(frozen=True)
 class Structured:
-    """A schema that the answer must follow, by the provider's own JSON modes.
+    """A schema that the answer must follow.
 
     Attributes:
         schema: a pydantic class, a TypedDict class or a JSON schema.
-        method: json_schema or json_mode.
+        method: json_schema or json_mode, the provider's own; or function_calling, by a tool.
         options: what else the user gave (strict).
     """
 
@@ -106,7 +111,19 @@ class Structured:
         """What reads an answer of this form."""
         schema = self.schema
         pydantic = isinstance(schema, type) and is_basemodel_subclass(schema)
+        if self.method == FUNCTION_CALLING:
+            return PydanticToolsParser(tools=[schema], first_tool_only=True)
         return PydanticOutputParser(pydantic_object=schema) if pydantic else JsonOutputParser()
+
+    def check(self, message: AIMessage) -> None:
+        """Raise where the parser cannot read the answer; a call's arguments are checked as those of any tool.
+
+        Raises:
+            OutputParserException: what is wrong, in the parser's words.
+        """
+        schema = self.schema
+        if self.method != FUNCTION_CALLING or (isinstance(schema, type) and is_basemodel_subclass(schema)):
+            self.parser().parse_result([ChatGeneration(message=message)])
 
     def __repr__(self) -> str:
         """In plain words, and the same in every process: caches use it as a key."""
@@ -136,6 +153,16 @@ class Binding:
     def empty(self) -> bool:
         """Whether there is nothing to bind."""
         return not self.tools and not self.options and self.structured is None
+
+    @property
+    def by_schema(self) -> bool:
+        """Whether the answer's text must follow a schema."""
+        return self.structured is not None and self.structured.method != FUNCTION_CALLING
+
+    @property
+    def must_call(self) -> bool:
+        """Whether an answer without a call is none."""
+        return bool(self.tools) and self.tool_choice not in (None, False, "auto", "none")
 
     def key(self) -> str:
         """The same text for the same binding, as long as its schemas are alive."""
@@ -169,15 +196,29 @@ def bound(member: Runnable[Any, Any], name: str, binding: Binding) -> Bound:
     if binding.empty:
         return Bound(runnable=member, binding=binding)
     try:
-        if binding.structured is not None:
+        if binding.structured is not None and binding.by_schema:
             return _with_schema(member, binding, binding.structured)
         return Bound(runnable=through(member, binding_tools(binding), without=_OF_TOOLS), binding=binding)
     except (NotImplementedError, ValueError, TypeError) as error:
-        what = "tools" if binding.structured is None else f"structured output by {binding.structured.method}"
+        method = binding.structured.method if binding.structured is not None and binding.by_schema else ""
+        what = f"structured output by {method}" if method else "tools"
         raise InputError(
             f"member {name!r} cannot be given {what} ({type(error).__name__}: {error}): "
             "leave it out of this pyramid, or use a model that can"
         ) from error
+
+
+def formatted_tool(tool: Any, place: int) -> dict[str, Any]:
+    """A tool of whatever form in OpenAI's.
+
+    Raises:
+        InputError: says which of the tools is none.
+    """
+    try:
+        return convert_to_openai_tool(tool)
+    except Exception as error:  # LangChain raises what its many ways of reading one happen to raise.
+        name = getattr(tool, "name", None) or getattr(tool, "__name__", type(tool).__name__)
+        raise InputError(f"tools[{place}] ({name}) cannot be read as a tool: {error}") from error
 
 
 def binding_tools(binding: Binding) -> Callable[[BaseChatModel], Runnable[Any, Any]]:

@@ -16,7 +16,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from langchain_pyramid.binding import BOUND_NAMES, Binding, Structured
+from langchain_pyramid.binding import BOUND_NAMES, Binding
 from langchain_pyramid.runs import Parent
 from pyramid_core.errors import InputError
 from pyramid_core.text import question_in
@@ -93,13 +93,12 @@ class Call:
         """
         if all(map(_blank, self.messages)):
             raise InputError("the prompt is empty: give at least one message that says something")
-        structured: Structured | None = self.binding.structured
         return Query(
             text=question(self.messages),
             messages=tuple(plain(message) for message in self.messages),
             tools=self.binding.tools,
             tool_choice=self.binding.tool_choice,
-            answer_type="fields" if structured is not None else None,
+            answer_type="fields" if self.binding.by_schema else None,
             raw=self,
         )
 

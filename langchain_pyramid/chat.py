@@ -27,11 +27,17 @@ from langchain_core.runnables.config import (
     get_async_callback_manager_for_config,
     get_callback_manager_for_config,
 )
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.uuid import uuid7
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
-from langchain_pyramid.binding import BOUND_NAMES, Binding, Structured, parsed_by
+from langchain_pyramid.binding import (
+    BOUND_NAMES,
+    FUNCTION_CALLING,
+    Binding,
+    Structured,
+    formatted_tool,
+    parsed_by,
+)
 from langchain_pyramid.building import PARTS, Built, build, check_timeout
 from langchain_pyramid.calls import PARENT, PRIVATE, STRUCTURED, Call, check_stop
 from langchain_pyramid.roster import profile_of
@@ -41,6 +47,7 @@ from pyramid_core import __version__
 from pyramid_core.decision import NAME
 from pyramid_core.errors import InputError
 from pyramid_core.pyramid import Pyramid
+from pyramid_core.tool_schemas import check_tools
 from pyramid_core.types.given import check_fields
 
 
@@ -334,10 +341,14 @@ class ChatPyramid(BaseChatModel):
         Raises:
             InputError: names the member that cannot call tools.
         """
-        formatted = [convert_to_openai_tool(tool) for tool in tools]
+        formatted = [formatted_tool(tool, place) for place, tool in enumerate(tools)]
+        check_tools(formatted)
         options = {name: kwargs[name] for name in BOUND_NAMES if kwargs.get(name) is not None}
         self._try(Binding(tools=tuple(formatted), tool_choice=tool_choice, options=options))
         choice = {} if tool_choice is None else {"tool_choice": tool_choice}
+        if kwargs.get("ls_structured_output_format"):
+            # The base class's with_structured_output: only here the schema is still what the user gave.
+            kwargs[STRUCTURED] = Structured(tools[0], FUNCTION_CALLING)
         return self.bind(tools=formatted, **choice, **kwargs)
 
     def with_structured_output(

@@ -16,15 +16,15 @@ from typing import Any, Literal
 from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
 from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
 from langchain_core.messages.ai import add_ai_message_chunks
-from langchain_core.outputs import ChatGeneration
 from langchain_core.runnables import Runnable
 
 from langchain_pyramid.binding import Binding, Bound, bound, models_in, name_of
 from langchain_pyramid.calls import Call, call_of
-from langchain_pyramid.messages import answer_of
+from langchain_pyramid.messages import Unusable, answer_of
 from langchain_pyramid.runs import ChildRun
 from pyramid_core.errors import ContractError
 from pyramid_core.prices import Price
+from pyramid_core.tool_schemas import fault_of
 from pyramid_core.types import Answer, Query, Token
 
 _REMEMBERED = 8
@@ -122,13 +122,30 @@ class SyncChatMember:
 
     def _answer(self, message: Any, asked: Asked, *, text: str | None = None) -> Answer:
         message = self._checked(message)
-        structured = asked.call.binding.structured
-        if self.role == "crowd" and structured is not None:
-            # What does not parse is no answer. An oracle's goes out, and the caller's parser says what is wrong.
-            structured.parser().parse_result([ChatGeneration(message=message)])
         answer = answer_of(message, text=text)
+        if self.role == "crowd":
+            # What cannot be used is no answer. An oracle's goes out, and the caller's parser says what is wrong.
+            self._check(message, answer, asked.call.binding)
         price = self._price(message.response_metadata.get("model_name"))
         return answer if price is None else replace(answer, cost=price.cost(answer.usage))
+
+    def _check(self, message: AIMessage, answer: Answer, binding: Binding) -> None:
+        """Raise where the answer cannot be used: calls that no tool takes, no call where one must be, no parsing.
+
+        Raises:
+            Unusable: why; what it has cost is not lost.
+        """
+        faults = (fault_of(call, binding.tools) for call in answer.tool_calls if binding.tools)
+        fault = next(filter(None, faults), "")
+        if not answer.tool_calls and binding.must_call:
+            fault = "it was to call a tool and calls none"
+        try:
+            if not fault and binding.structured is not None:
+                binding.structured.check(message)
+        except ValueError as error:  # OutputParserException, or what pydantic raises.
+            raise Unusable(str(error), message) from error
+        if fault:
+            raise Unusable(f"member {self.name!r} gave no answer that can be used: {fault}", message)
 
     def _price(self, answered: Any) -> Price | None:
         """The price of the model that has answered: of several, only the one whose name the message has."""

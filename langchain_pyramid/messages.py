@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.messages.tool import tool_call_chunk
@@ -19,12 +20,25 @@ from langchain_core.outputs import ChatGenerationChunk
 
 from pyramid_core.records import routing_record
 from pyramid_core.text import pieces
-from pyramid_core.types import FINISH_REASONS, Answer, Outcome, Token, ToolCall, Trace, Usage
+from pyramid_core.types import FINISH_REASONS, Answer, Failure, Outcome, Token, ToolCall, Trace, Usage
 
 RECORD = "pyramid"
 
 _ONCE = ("model_name", "token_usage", "usage")
 """Metadata of the answering member that the pyramid's own takes the place of."""
+
+
+class Unusable(OutputParserException):
+    """A member of the crowd has answered, but with nothing that could stand.
+
+    Args:
+        text: what is wrong.
+        message: what it said, for the bill.
+    """
+
+    def __init__(self, text: str, message: AIMessage) -> None:
+        super().__init__(text)
+        self.message = message
 
 
 def answer_of(message: AIMessage, *, text: str | None = None) -> Answer:
@@ -117,10 +131,13 @@ def _is_text(value: Any) -> bool:
 
 
 def total_usage(trace: Trace) -> UsageMetadata | None:
-    """The sum over every member that said what it used; None where none did."""
+    """The sum over every member that said what it used, of no use or not; None where none did."""
     total: UsageMetadata | None = None
     for call in trace.calls:
-        raw = call.result.raw if isinstance(call.result, Answer) else None
+        result = call.result
+        raw = result.raw if isinstance(result, Answer) else None
+        if isinstance(result, Failure) and isinstance(result.exception, Unusable):
+            raw = result.exception.message
         if isinstance(raw, AIMessage) and raw.usage_metadata is not None:
             total = add_usage(total, raw.usage_metadata)
     return total

@@ -9,7 +9,7 @@ from pyramid_core.errors import InputError, PyramidAbstained
 from pyramid_core.guarding import EscalateTools
 from pyramid_core.types import Answer, Assessment, Options, Policy, Reply, ToolCall, Verdict
 from tests.langchain.scripted import Scripted, pyramid
-from tests.langchain.test_tools import add, call
+from tests.langchain.test_tools import add, call, sub
 
 GUARDED = {"escalate_tools": {"add"}}
 
@@ -24,12 +24,12 @@ class TestGuardedTools:
     def test_so_does_one_among_several_calls(self):
         both = call("sub", a=1)
         both.tool_calls += call(a=1, b=2).tool_calls
-        message = pyramid(both, both, oracle="no", **GUARDED).bind_tools([add]).invoke("1 + 2?")
+        message = pyramid(both, both, oracle="no", **GUARDED).bind_tools([add, sub]).invoke("1 + 2?")
         assert message.text == "no"
 
     @pytest.mark.parametrize("answer", ["it is 3", call("sub", a=1)])
     def test_what_calls_none_of_them_is_accepted_as_ever(self, answer):
-        message = pyramid(answer, answer, **GUARDED).bind_tools([add]).invoke("1 + 2?")
+        message = pyramid(answer, answer, **GUARDED).bind_tools([add, sub]).invoke("1 + 2?")
         assert message.response_metadata["pyramid"]["verdict"] == "accept"
 
     def test_where_the_oracle_fails_nobody_calls(self):
