@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from pyramid_core import __version__
-from pyramid_core.cli import evidence
+from pyramid_core.cli import configured, evidence
+from pyramid_core.cli.serve import serve
 from pyramid_core.cli.terminal import tidy
 
 DEFAULT_SEED = 20_260_305
@@ -107,5 +108,6 @@ def ask(
             show_deliberation(console(), made, outcome)
 
 
-for command in evidence.COMMANDS:
+for command in (*configured.COMMANDS, *evidence.COMMANDS):
     app.command()(command)
+app.command()(serve)
