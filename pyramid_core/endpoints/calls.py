@@ -5,7 +5,6 @@ Everything is written once, as coroutines; who asks without an event loop has th
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -181,9 +180,4 @@ class Calls:
 
     async def close(self) -> None:
         """Close the connections on every loop that still runs."""
-        here = asyncio.get_running_loop()
-        for loop in self._connections.loops():
-            if loop is here:
-                await self._connections.close()
-            elif loop.is_running():
-                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._connections.close(), loop))
+        await self._connections.close()

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from pyramid_core.endpoints.limits import Tries
@@ -53,7 +54,7 @@ class Connections:
         except ImportError as error:
             raise MissingExtra("aiohttp", "endpoints") from error
         self._sessions: dict[
-            asyncio.AbstractEventLoop, tuple[ClientSession, AsyncGenerator[ClientSession, None]]
+            asyncio.AbstractEventLoop, tuple[ClientSession, weakref.finalize[Any, Connections]]
         ] = {}
 
     async def session(self) -> ClientSession:
@@ -62,22 +63,37 @@ class Connections:
         found = self._sessions.get(loop)
         if found is not None and not found[0].closed:
             return found[0]
-        for other in [other for other in self._sessions if other.is_closed()]:
-            self._sessions.pop(other, None)
+        for other in [other for other in self._sessions if other.is_closed() or other is loop]:
+            self._sessions.pop(other)[1].detach()
         keeper = _kept_session()
         session = await anext(keeper)
-        self._sessions[loop] = session, keeper
+        # The finalizer holds the session, so that one collected with its endpoint is closed before it is freed.
+        self._sessions[loop] = session, weakref.finalize(self, _let_go, loop, keeper)
         return session
 
-    def loops(self) -> list[asyncio.AbstractEventLoop]:
-        """The loops that have a session."""
-        return [loop for loop in list(self._sessions) if not loop.is_closed()]
-
     async def close(self) -> None:
-        """Close the running loop's session."""
-        found = self._sessions.pop(asyncio.get_running_loop(), None)
-        if found is not None:
-            await found[1].aclose()
+        """Close the sessions of all loops that still run."""
+        here = asyncio.get_running_loop()
+        sessions, self._sessions = self._sessions, {}
+        for loop, (_, finalizer) in sessions.items():
+            found = finalizer.detach()
+            if found is None or loop.is_closed():
+                continue
+            keeper: AsyncGenerator[ClientSession, None] = found[2][1]
+            if loop is here:
+                await keeper.aclose()
+            elif loop.is_running():
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_ended(keeper), loop))
+
+
+def _let_go(loop: asyncio.AbstractEventLoop, keeper: AsyncGenerator[ClientSession, None]) -> None:
+    """Close a session whose endpoint is gone, if its loop still runs."""
+    with suppress(RuntimeError):  # closed meanwhile, and the session with it
+        loop.call_soon_threadsafe(lambda: loop.create_task(_ended(keeper)))
+
+
+async def _ended(keeper: AsyncGenerator[ClientSession, None]) -> None:
+    await keeper.aclose()
 
 
 async def _kept_session() -> AsyncGenerator[ClientSession, None]:
