@@ -70,7 +70,7 @@ class Routes:
         """From the first request to the last."""
         yield
         self._gateway.draining = True
-        self._gateway.close()
+        await self._gateway.aclose()
 
     async def chat(self, request: Request) -> ASGIApp:
         """POST /v1/chat/completions."""

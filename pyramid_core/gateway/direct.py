@@ -59,7 +59,7 @@ class Direct:
         self.name = name
         self.role: Role = role
         self.on_trace = on_trace
-        self._member = member
+        self.member = member
 
     async def aask(self, query: Query, *, deadline: float | None = None) -> Outcome:
         """Its answer.
@@ -70,7 +70,7 @@ class Direct:
         run = _Run(self, query, deadline)
         try:
             async with run.in_time():
-                answer = await ask_member(self._member, query)
+                answer = await ask_member(self.member, query)
         except PROGRAMMING_ERRORS:
             raise
         except Exception as error:
@@ -79,11 +79,11 @@ class Direct:
 
     async def astream(self, query: Query, *, deadline: float | None = None) -> AsyncIterator[Token | Outcome]:
         """Its tokens as they come, then the outcome; a member that cannot stream gives the outcome alone."""
-        if not hasattr(self._member, "astream"):
+        if not hasattr(self.member, "astream"):
             yield await self.aask(query, deadline=deadline)
             return
         run, text = _Run(self, query, deadline), ""
-        async with aclosing(self._member.astream(query)) as items:
+        async with aclosing(self.member.astream(query)) as items:
             while True:
                 try:
                     # Not around the `yield`: the timeout would cancel whoever reads.

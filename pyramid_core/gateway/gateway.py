@@ -136,11 +136,13 @@ class Gateway:
         finally:
             self._running.discard(task)
 
-    def close(self) -> None:
-        """Let go of what is kept open."""
-        close = getattr(self._sink, "close", None)
-        if close is not None:
-            close()
+    async def aclose(self) -> None:
+        """Let go of what is kept open: the members' connections, the file of traces."""
+        for member in {id(direct.member): direct.member for direct in self._members.values()}.values():
+            if hasattr(member, "aclose"):
+                await member.aclose()
+        if hasattr(self._sink, "close"):
+            await asyncio.to_thread(self._sink.close)
 
     def cancel_all(self) -> None:
         """Break off everything that runs."""
