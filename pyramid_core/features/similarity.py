@@ -214,9 +214,10 @@ def _number(view: View, key: str) -> float | None:
     if view.kind not in ("numeric", "exact", "literal"):
         return None
     try:
-        return abs(float(key)) if len(key) < 300 else None
+        value = abs(float(key)) if len(key) < 300 else NAN
     except ValueError:
         return None
+    return value if math.isfinite(value) else None
 
 
 def _shown(view: View, key: str) -> str | None:

@@ -156,6 +156,7 @@ WORTH = [
     ("class_final_size", ("-7", "-7"), 7.0),
     ("class_final_whole", ("7.5", "7.5"), 0.0),
     ("class_final_whole", ("7", "7"), 1.0),
+    ("class_final_whole", ("Answer: nan", "Answer: inf"), NAN),
     ("answered", ("7", ""), 2 / 3),
     ("failed", ("7", FAILED), 1 / 3),
     ("empty", ("7", ""), 0.5),
