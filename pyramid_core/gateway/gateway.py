@@ -141,8 +141,9 @@ class Gateway:
         for member in {id(direct.member): direct.member for direct in self._members.values()}.values():
             if hasattr(member, "aclose"):
                 await member.aclose()
-        if hasattr(self._sink, "close"):
-            await asyncio.to_thread(self._sink.close)
+        close = getattr(self._sink, "close", None)
+        if close is not None:
+            await asyncio.to_thread(close)
 
     def cancel_all(self) -> None:
         """Break off everything that runs."""

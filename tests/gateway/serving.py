@@ -95,7 +95,7 @@ class Told:
         self.asked.append(query)
         self.started.set()
         try:
-            while self.wait is not None and not self.wait.is_set():
+            while self.wait is not None and not self.wait.is_set():  # noqa: ASYNC110 - set by another thread
                 await asyncio.sleep(0.005)
         except asyncio.CancelledError:
             self.cancelled.set()
