@@ -198,10 +198,11 @@ class ByJudge:
             return _with(response, JUDGE, (response.get("grades") or {}).get(JUDGE))
         found = told[_said(response)]
         judged = response_of(found, model=found.member)
-        # The bill counts a call once, whoever shares its word.
         kept = {key: judged.get(key) for key in ("model", "text", "error", "latency") if judged.get(key)}
         if first:
             kept |= {key: judged[key] for key in ("cost", "input_tokens", "tokens") if key in judged}
+        else:
+            kept["cost"] = 0.0  # The call is on the bill of the answer that it was made for.
         if isinstance(found, Failure):
             return {**response, "judged": kept}
         words = _WORD.findall(found.text)

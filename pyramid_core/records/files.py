@@ -16,6 +16,9 @@ from pyramid_core.records.responses import FORMAT
 
 Record = dict[str, Any]
 
+PART = ".part"
+"""What the name of a file ends in that is still being written: a last line without an end is not there yet."""
+
 _GZIP = b"\x1f\x8b"
 
 
@@ -33,13 +36,14 @@ class RecordFile(Iterator[Record]):
         self.line = 0
         self.errors: list[TraceError] = []
         self._collect = collect
+        self._growing = path.suffix == PART
         self._lines = _lines(path)
 
     def __next__(self) -> Record:
         while True:
             try:
                 self.line, raw = next(self._lines)
-                if raw.strip():
+                if raw.strip() and not (self._growing and not raw.endswith(b"\n")):
                     return _parsed(raw, self.path, self.line)
             except TraceError as error:
                 if not self._collect:

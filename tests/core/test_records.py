@@ -365,6 +365,19 @@ class TestFiles:
             loaded.extend(record["id"] for record in read_records(path))
         assert (loaded, caught.value.path, caught.value.line) == ([1, 2], str(path), 3)
 
+    def test_a_part_that_is_being_written_has_its_last_line_when_that_has_an_end(self, tmp_path: Path) -> None:
+        path = tmp_path / "traces.jsonl.gz.part"
+        path.write_bytes(b'{"id": "a"}\n{"id": "b"}')
+        assert [record["id"] for record in read_records(path)] == ["a"]
+        path.write_bytes(b'{"id": "a"}\n{"id": "b"}\n{"i')
+        assert [record["id"] for record in read_records(path)] == ["a", "b"]
+
+    def test_in_a_part_too_a_bad_line_with_an_end_is_named(self, tmp_path: Path) -> None:
+        path = tmp_path / "traces.jsonl.gz.part"
+        path.write_bytes(b'{"id": "a"\n{"id": "b"}\n')
+        with pytest.raises(TraceError, match="line 1"):
+            list(read_records(path))
+
     def test_of_a_gzip_file_cut_in_the_middle_too(self, tmp_path: Path) -> None:
         path = tmp_path / "cut.jsonl.gz"
         # Not compressible, so that the cut falls behind the second line.
