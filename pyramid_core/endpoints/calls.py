@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
-from pyramid_core.endpoints.keys import KeySource, without
+from pyramid_core.endpoints.keys import KeySource, Secret, without
 from pyramid_core.endpoints.limits import Gate, Tries
 from pyramid_core.endpoints.replies import parsed, refusal
 from pyramid_core.endpoints.transport import Connections, drain, pieces, posted
@@ -87,7 +87,8 @@ class Calls:
         mine, key = self._endpoint, self._key.read()
         headers = {"Content-Type": "application/json", **mine.headers}
         if key is not None:
-            headers[mine.key_header] = f"Bearer {key}" if mine.key_header == "Authorization" else key
+            bearer = mine.key_header.lower() == "authorization"
+            headers[mine.key_header] = Secret(f"Bearer {key}") if bearer else key
         async with tries.phase("waiting for its turn (max_concurrency)", None):
             await self._gate.enter()
         try:
@@ -104,7 +105,7 @@ class Calls:
                 yield response
         except EndpointError as error:
             # Whatever a server quotes: the one key that is known here is taken out of it, whatever it looks like.
-            error.args = (without(str(error), key),)
+            error.args, error.code = (without(str(error), key),), without(error.code, key)
             raise
         finally:
             self._gate.leave()

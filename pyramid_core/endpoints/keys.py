@@ -14,6 +14,15 @@ from pyramid_core.errors import InputError
 HIDDEN = "[redacted]"
 
 
+class Secret(str):
+    """A text that does not show when it is printed as a value: in a traceback with its variables, or in a dict."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(HIDDEN)
+
+
 @dataclass(frozen=True, kw_only=True)
 class KeySource:
     """Names an environment variable or a file, or neither for servers without keys.
@@ -35,20 +44,20 @@ class KeySource:
                 "name (and is not shown, for it may be the key itself)"
             )
 
-    def read(self) -> str | None:
+    def read(self) -> Secret | None:
         """The key; None where no source is named.
 
         Raises:
             InputError: the variable is not set, the file cannot be read, or what is there cannot be a key.
         """
         if self.env is not None:
-            key, where = os.environ.get(self.env, "").strip(), f"the environment variable {self.env}"
+            key, where = Secret(os.environ.get(self.env, "").strip()), f"the environment variable {self.env}"
             if not key:
                 raise InputError(f"{where} is not set: put the key there, or name another by api_key_env=")
         elif self.file is not None:
             where = f"the key file {self.file}"
             try:
-                key = Path(self.file).expanduser().read_text(encoding="utf-8").strip()
+                key = Secret(Path(self.file).expanduser().read_text(encoding="utf-8").strip())
             except (OSError, ValueError) as error:
                 why = error.strerror if isinstance(error, OSError) else "it is not text"
                 raise InputError(f"{where} cannot be read: {why}") from None

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from pyramid_core.endpoints.wire import DONE, Chunks, completion_body, event
@@ -19,6 +19,7 @@ class Asked:
     path: str
     headers: dict
     body: dict
+    reader: asyncio.StreamReader
 
 
 @dataclass
@@ -31,8 +32,8 @@ class Server:
     at_once: int = 0
     most_at_once: int = 0
     port: int = 0
+    first: threading.Event = field(default_factory=threading.Event)
     left: threading.Event = field(default_factory=threading.Event)
-    release: threading.Event = field(default_factory=threading.Event)
 
     @property
     def url(self):
@@ -52,7 +53,8 @@ class Server:
                     k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines if line)
                 }
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
-                self.asked.append(Asked(first.split()[1], headers, json.loads(body or b"{}")))
+                self.asked.append(Asked(first.split()[1], headers, json.loads(body or b"{}"), reader))
+                self.first.set()
                 behave = self.behaviours.pop(0) if len(self.behaviours) > 1 else self.behaviours[0]
                 self.at_once += 1
                 self.most_at_once = max(self.most_at_once, self.at_once)
@@ -98,7 +100,6 @@ def serving(*behaviours):
     try:
         yield server
     finally:
-        server.release.set()
         loop.call_soon_threadsafe(stop.set)
         thread.join(10)
 
@@ -188,9 +189,9 @@ def silent(*parts):
         for part in parts:
             writer.write(part)
             await writer.drain()
-        while not server.release.is_set() and not writer.is_closing():
-            await asyncio.sleep(0.01)
-        writer.close()
+        with suppress(ConnectionError):
+            await asked.reader.read()
+        server.left.set()
 
     return behave
 

@@ -170,19 +170,22 @@ def completion_body(
 
 def calls_body(answer: Answer, id: str) -> list[dict[str, Any]]:  # noqa: A002 - as above
     """The tool calls in OpenAI's words; one without an id is given one that is unique to this completion."""
-    return [
-        {
-            "id": call.id or f"call_{id}_{place}",
-            "type": "function",
-            "function": {
-                "name": call.name,
-                "arguments": call.arguments
-                if isinstance(call.arguments, str)
-                else json.dumps(dict(call.arguments)),
-            },
-        }
-        for place, call in enumerate(answer.tool_calls)
-    ]
+    return [call_body(call, f"call_{id}_{place}") for place, call in enumerate(answer.tool_calls)]
+
+
+def call_body(call: ToolCall, id: str) -> dict[str, Any]:  # noqa: A002 - as above
+    """One tool call in OpenAI's words; `id` is for one that has none."""
+    arguments = call.arguments
+    return {
+        "id": call.id or id,
+        "type": "function",
+        "function": {
+            "name": call.name,
+            "arguments": arguments
+            if isinstance(arguments, str)
+            else json.dumps(dict(arguments), default=str),
+        },
+    }
 
 
 def finish_body(answer: Answer) -> str:
