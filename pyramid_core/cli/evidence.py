@@ -77,15 +77,20 @@ def profile(
     crowd_cost: Annotated[float, typer.Option(help="The whole crowd's cost, in oracle calls.")] = 0.0,
     prices: Annotated[Path | None, typer.Option(help="A JSON file of prices per million tokens.")] = None,
     oracle_accuracy: Prior = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page as well: one file, charts included.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a router is worth on recorded answers: quality, cost and calibration, with intervals."""
     with tidy():
         from pyramid_core.cli.evidence_tables import show_profile
         from pyramid_core.cli.terminal import console, progress
-        from pyramid_core.evaluation.profile import profile as profiled
+        from pyramid_core.evaluation.page import check_page
         from pyramid_core.evaluation.sheet import Wanted, read_prices
 
+        if html is not None:
+            check_page(html)
         wanted = Wanted(
             crowd=tuple(crowd),
             oracle=oracle,
@@ -106,7 +111,7 @@ def profile(
             evidence=evidence_for(equivalence, cache, run_code=run_code),
         )
         with progress("judging", (cv or 0) * seeds) as step:
-            told = profiled(lambda: records_of(file), plan, step=step)
+            told = _profiled(file, plan, html, step)
         if as_json:
             typer.echo(json.dumps(told, indent=2, allow_nan=False))
         else:
@@ -255,6 +260,24 @@ _ALSO = {"logprobs": "logprob", "lengths": "length", "members": "member"}
 
 def _families(names: list[str] | None) -> tuple[str, ...]:
     return tuple(_ALSO.get(name, name) for name in names or ())
+
+
+def _profiled(file: Path, plan: Plan, html: Path | None, step: Any) -> dict[str, Any]:
+    """The figures, and the page of them where one is wanted."""
+    from pyramid_core.evaluation.profile import judgements, report, tables_of
+
+    def records() -> Iterable[Mapping[str, Any]]:
+        return records_of(file)
+
+    tables = tables_of(records, plan)
+    sheet, judged = judgements(records, plan, tables=tables, step=step)
+    told = report(sheet, judged, plan)
+    if html is not None:
+        from pyramid_core.evaluation.details import details
+        from pyramid_core.evaluation.page import write_page
+
+        write_page(told, details(records, plan, sheet, judged[0], tables), html)
+    return told
 
 
 def _plan(wanted: Any, router: str | None, cv: int | None, **settings: Any) -> Plan:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pyramid_core.calibration import ece, ece_limit
 from pyramid_core.errors import InputError
 from pyramid_core.evaluation.bootstrap import LEVEL, RESAMPLES
-from pyramid_core.evaluation.judged import Judged, cross_validated, zero_shot
+from pyramid_core.evaluation.judged import Judged, Tables, cross_validated, zero_shot
 from pyramid_core.evaluation.measures import BENDS, THRESHOLDS, Figures, Measured, Path
 from pyramid_core.evaluation.sheet import Sheet, Wanted, sheet_of
 from pyramid_core.evidence import RecordedEvidence
@@ -88,18 +88,9 @@ class Plan:
         return self.kind == "value" or learned
 
 
-def judgements(
-    records: Records, plan: Plan, *, step: Callable[[], None] = lambda: None
-) -> tuple[Sheet, list[Judged]]:
-    """Every query as judged under each seed.
-
-    Raises:
-        InputError: the file or the plan cannot be used.
-        TraceError: a record cannot be read.
-    """
-    wanted = plan.wanted
-    sheet = sheet_of(records(), wanted, plan.evidence)
-    features = _features(plan)
+def tables_of(records: Records, plan: Plan) -> Tables:
+    """The rows of all queries for a crowd in some order, each order made once."""
+    wanted, features = plan.wanted, features_of(plan)
     made: dict[tuple[str, ...], Examples] = {}
 
     def tables(order: tuple[str, ...]) -> Examples:
@@ -115,6 +106,27 @@ def judgements(
             made[order] = examples_of(records(), setting)
         return made[order]
 
+    return tables
+
+
+def judgements(
+    records: Records, plan: Plan, *, tables: Tables | None = None, step: Callable[[], None] = lambda: None
+) -> tuple[Sheet, list[Judged]]:
+    """Every query as judged under each seed.
+
+    Args:
+        records: the stream of records.
+        plan: what is wanted.
+        tables: of the same records and plan, where somebody else wants them too.
+        step: called once a fold.
+
+    Raises:
+        InputError: the file or the plan cannot be used.
+        TraceError: a record cannot be read.
+    """
+    wanted = plan.wanted
+    sheet = sheet_of(records(), wanted, plan.evidence)
+    tables = tables or tables_of(records, plan)
     if plan.kind is not None:
         return sheet, [
             cross_validated(
@@ -197,7 +209,8 @@ _WHY = {
 }
 
 
-def _features(plan: Plan) -> FeatureSet:
+def features_of(plan: Plan) -> FeatureSet:
+    """The columns that a plan's router looks at."""
     if isinstance(plan.router, LearnedRouter):
         return plan.router.features
     if plan.kind in (None, "agreement"):
