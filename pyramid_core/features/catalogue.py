@@ -55,6 +55,7 @@ _SHARED = (
     "min_logprob",
     "text_ratio",
     "final_similarity",
+    "final_overlap",
     "question_similarity",
     "question_numbers_used",
     "numbers_shared",
@@ -79,6 +80,15 @@ _OF_THE_CHOSEN = (
     "option_length_rank",
     "option_likeness",
     "option_number_rank",
+    "final_overlap_chosen",
+    "final_words",
+    "final_has_number",
+    "final_asked",
+    "first_logprob",
+    "first_logprob_chosen",
+    "min_logprob_max",
+    "sum_logprob",
+    "sum_logprob_chosen",
 )
 
 _OF_A_CLASS = (
@@ -99,6 +109,9 @@ _OF_A_CLASS = (
     "class_equations_wrong",
     "class_final_size",
     "class_final_whole",
+    "class_final_overlap",
+    "class_final_words",
+    "class_final_asked",
     "class_option_place",
     "class_option_length",
     "class_option_length_ratio",

@@ -72,6 +72,26 @@ def min_prob(view: View) -> float:
     return math.exp(min(found)) if found else NAN
 
 
+def first_logprob(view: View) -> float:
+    """Mean over the members of the log-probability of each answer's first token."""
+    return mean(each(view, _first))
+
+
+def first_logprob_chosen(view: View) -> float:
+    """The log-probability of the likeliest first token in the largest class."""
+    return highest(among(view.chosen, _first))
+
+
+def min_logprob_max(view: View) -> float:
+    """The likeliest of the members' least likely tokens."""
+    return highest(each(view, least))
+
+
+def sum_logprob(view: View) -> float:
+    """Mean over the members of the log-probability of each whole answer."""
+    return mean(each(view, _sum))
+
+
 def sum_logprob_chosen(view: View) -> float:
     """Log-probability of a whole answer, of the likeliest in the largest class."""
     return highest(among(view.chosen, _sum))
@@ -212,6 +232,10 @@ def least(voice: Voice) -> float:
     return max(min(values), FLOOR) if (values := voice.answer.logprobs) else NAN
 
 
+def _first(voice: Voice) -> float:
+    return max(values[0], FLOOR) if (values := voice.answer.logprobs) else NAN
+
+
 def _sum(voice: Voice) -> float:
     return max(sum(values), 100 * FLOOR) if (values := voice.answer.logprobs) else NAN
 
@@ -270,6 +294,10 @@ QUERY = features_of(
         min_logprob,
         min_logprob_chosen,
         min_prob,
+        first_logprob,
+        first_logprob_chosen,
+        min_logprob_max,
+        sum_logprob,
         sum_logprob_chosen,
         span_logprob,
         span_logprob_chosen,

@@ -13,7 +13,7 @@ from itertools import combinations
 
 from rapidfuzz import fuzz
 
-from pyramid_core.equivalence import Voice
+from pyramid_core.equivalence import AnswerClass, Voice
 from pyramid_core.features.view import (
     NAN,
     ClassView,
@@ -28,7 +28,7 @@ from pyramid_core.features.view import (
     paired,
     pairwise,
 )
-from pyramid_core.text import Reading
+from pyramid_core.text import Reading, words_of
 
 KEY_CHARS = 400
 """Final answers are compared by this many characters of their normal forms."""
@@ -68,6 +68,40 @@ def final_similarity(view: View) -> float:
         alike += first * second * fuzz.ratio(one, other) / 100.0
     total = sum(votes)
     return alike / (total * (total - 1) / 2)
+
+
+def final_overlap(view: View) -> float:
+    """Mean overlap of the words of the final answers' normal forms over all pairs of voters, 1 within a class: "new york"
+    and "new york city" are two thirds of an agreement.
+    """
+    votes, bags = view.votes, [_bag(found) for found in view.classes]
+    alike = sum([count * (count - 1) / 2 for count in votes])
+    for (one, first), (other, second) in combinations(zip(bags, votes, strict=True), 2):
+        shared = overlap(one, other)
+        alike += 0.0 if math.isnan(shared) else first * second * shared
+    total = sum(votes)
+    return alike / (total * (total - 1) / 2) if total > 1 else NAN
+
+
+def final_overlap_chosen(view: View) -> float:
+    """Mean overlap of the words of the largest class's final answer with the other classes', by votes; NaN without."""
+    return _beside(view, view.classes[0]) if view.classes else NAN
+
+
+def final_words(view: View) -> float:
+    """How many different words the largest class's final answer has; NaN where nothing stands."""
+    return _count(view.classes[0]) if view.classes else NAN
+
+
+def final_has_number(view: View) -> float:
+    """1 where the largest class's final answer has a digit, 0 where not; NaN where nothing stands."""
+    key = view.classes[0].key if view.classes else None
+    return float(any(map(str.isdigit, key[:KEY_CHARS]))) if key else NAN
+
+
+def final_asked(view: View) -> float:
+    """Share of the words of the largest class's final answer that the question has."""
+    return _of_the_question(view, view.classes[0]) if view.classes else NAN
 
 
 def question_similarity(view: View) -> float:
@@ -173,6 +207,45 @@ def class_final_whole(seen: ClassView) -> float:
     return NAN if number is None else float(number == int(number))
 
 
+def class_final_overlap(seen: ClassView) -> float:
+    """Mean overlap of the words of the class's final answer with the other classes', by votes; NaN without others."""
+    return _beside(seen.view, seen.answer_class)
+
+
+def class_final_words(seen: ClassView) -> float:
+    """How many different words the class's final answer has."""
+    return _count(seen.answer_class)
+
+
+def class_final_asked(seen: ClassView) -> float:
+    """Share of the words of the class's final answer that the question has."""
+    return _of_the_question(seen.view, seen.answer_class)
+
+
+def _bag(found: AnswerClass) -> frozenset[str]:
+    return words_of((found.key or "")[:KEY_CHARS])
+
+
+def _count(found: AnswerClass) -> float:
+    return float(len(_bag(found))) if found.key else NAN
+
+
+def _beside(view: View, own: AnswerClass) -> float:
+    mine = _bag(own)
+    total = votes = 0.0
+    for found in view.classes:
+        shared = NAN if found is own else overlap(mine, _bag(found))
+        if not math.isnan(shared):
+            total += found.votes * shared
+            votes += found.votes
+    return total / votes if votes else NAN
+
+
+def _of_the_question(view: View, found: AnswerClass) -> float:
+    bag = _bag(found)
+    return len(bag & words_of(view.question.clipped)) / len(bag) if bag else NAN
+
+
 def _words(one: Reading, other: Reading) -> float:
     return overlap(one.words, other.words)
 
@@ -250,6 +323,11 @@ QUERY = features_of(
         names_shared,
         equations_wrong,
         final_in_steps,
+        final_overlap,
+        final_overlap_chosen,
+        final_words,
+        final_has_number,
+        final_asked,
     ),
 )
 CLASS = features_of(
@@ -266,5 +344,8 @@ CLASS = features_of(
         class_final_in_question,
         class_final_size,
         class_final_whole,
+        class_final_overlap,
+        class_final_words,
+        class_final_asked,
     ),
 )

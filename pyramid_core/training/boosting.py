@@ -13,8 +13,8 @@ from pyramid_core.errors import InputError
 from pyramid_core.routers.trees import Forest
 from pyramid_core.training.extra import xgboost
 
-_FEW = 1_000
-"""Fewer queries than this get shallower and fewer trees: further views of a query are no further evidence."""
+_FEW, _MANY = 1_500, 5_000
+"""Fewer queries get shallower trees, more get deeper ones: further views of a query are no further evidence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,11 @@ class Growth:
     @classmethod
     def for_queries(cls, count: int) -> Growth:
         """The default for so many queries."""
-        return cls() if count >= _FEW else cls(trees=80, depth=3, least=2.0)
+        if count < _FEW:
+            return cls(trees=200, depth=2)
+        if count < _MANY:
+            return cls(trees=300, depth=3, rate=0.03)
+        return cls(trees=300, depth=5, rate=0.04, least=8.0)
 
     def as_json(self) -> dict[str, Any]:
         """For a card."""

@@ -90,11 +90,10 @@ def fit(
     """
     xgboost()
     _check(crowd, oracle, kind, folds)
-    named = None if any_crowd else crowd
     setting = Setting(
         crowd=tuple(crowd),
         oracle=oracle,
-        features=_columns(kind, features, named, equivalence, programs=evidence is not None),
+        features=_columns(kind, features, crowd, equivalence, any_crowd=any_crowd, evidence=evidence),
         grade=grade,
         least=max(1, math.ceil(len(crowd) / 2)),
         seed=seed,
@@ -237,12 +236,14 @@ def _card(
 def _columns(
     kind: str,
     features: Sequence[Feature] | None,
-    crowd: Sequence[str] | None,
+    crowd: Sequence[str],
     equivalence: str,
     *,
-    programs: bool,
+    any_crowd: bool,
+    evidence: RecordedEvidence | None,
 ) -> FeatureSet:
-    chosen = features or default_features(kind, crowd, programs=programs)
+    programs = evidence is not None
+    chosen = features or default_features(kind, None if any_crowd else crowd, programs=programs)
     return FeatureSet(level_of(kind, programs=programs), tuple(chosen), equivalence)
 
 
@@ -258,13 +259,13 @@ def default_features(
 ) -> tuple[Feature, ...]:
     """The columns of a kind of router; those that name a member only where a crowd is given."""
     level = level_of(kind, programs=programs)
-    members = member_features(crowd, level) if crowd else ()
+    members = member_features(crowd, level, signals=True) if crowd else ()
     if level == "class":
         chosen = DEFAULT_CLASS_FEATURES + (BEHAVIOUR_CLASS_FEATURES if programs else ())
     else:
         chosen = DEFAULT_QUERY_FEATURES + (BEHAVIOUR_FEATURES if programs else ())
     if kind == "consensus":
-        return tuple(f for f in chosen if f.family != "logprob") + members
+        return tuple(f for f in chosen + members if f.family != "logprob")
     if kind == "anytime":
         chosen = tuple(sorted(chosen, key=lambda f: f.family != "logprob"))
     return chosen + members

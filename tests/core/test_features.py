@@ -43,6 +43,26 @@ FAILED = Failure(kind="Timeout")
 CALLS = (ToolCall(name="f", arguments={}), ToolCall(name="g", arguments={}))
 
 
+SIGNALS = ("confidence_of", "mean_prob_of", "avg_logprob_of", "min_logprob_of", "size_of")
+
+
+def test_signals_of_single_members_are_read_from_their_own_answers():
+    said = Answer(
+        text="7 it is", logprobs=(-1.0, -3.0), confidence=0.9, mean_prob=0.5, usage=Usage(output_tokens=4)
+    )
+    made = FeatureSet("class", member_features(("a", "b"), "class", signals=True))
+    (row,) = (
+        dict(zip(made.names, row, strict=True)) for row in made.rows(observed(said, FAILED, crowd=("a", "b")))
+    )
+    assert [row[f"{name}[a]"] for name in SIGNALS] == [0.9, 0.5, -2.0, -3.0, 4.0]
+    assert all(math.isnan(row[f"{name}[b]"]) for name in SIGNALS)
+    assert FeatureSet.named("query", [[f"{name}[a]", 1] for name in SIGNALS]).families == (
+        "confidence",
+        "logprob",
+        "length",
+    )
+
+
 def test_no_two_features_share_a_name():
     assert len(BY_NAME) == len(EVERY)
 
