@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 ConfigPath = Annotated[Path, typer.Option("-c", "--config", help="The configuration.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
-Queries = Annotated[Path, typer.Argument(help="Questions: JSONL (plain or gzip), CSV or TSV.")]
+Queries = Annotated[Path | None, typer.Argument(help="Questions: JSONL (plain or gzip), CSV or TSV.")]
+FromLangSmith = Annotated[
+    Path | None,
+    typer.Option("--from-langsmith", help="Ask nobody: runs that LangSmith has recorded, one a line."),
+]
 Output = Annotated[
     Path, typer.Option("-o", "--output", help="The file of records; gzip where it ends in .gz.")
 ]
@@ -89,8 +93,9 @@ def check(
 
 
 def collect(
-    queries: Queries,
+    queries: Queries = None,
     *,
+    from_langsmith: FromLangSmith = None,
     output: Output = Path("traces.jsonl.gz"),
     config: ConfigPath = DEFAULT,
     column: Column = None,
@@ -109,6 +114,9 @@ def collect(
     failed. Until the end the records are in OUTPUT.part, which train, profile and verify read as well.
     """
     with tidy():
+        if from_langsmith is not None or queries is None:
+            _from_langsmith(from_langsmith, queries, output, as_json=as_json)
+            return
         from pyramid_core.cli.configured_show import collecting, show_collected
         from pyramid_core.cli.terminal import console
         from pyramid_core.collection import acollect
@@ -142,6 +150,28 @@ def collect(
             show_collected(console(), found, crowd=made.crowd, oracle=made.oracles[0])
         if not found.complete:
             raise typer.Exit(1)
+
+
+def _from_langsmith(runs: Path | None, queries: Path | None, output: Path, *, as_json: bool) -> None:
+    """Write the records that are in a file of LangSmith's runs."""
+    if runs is None:
+        raise InputError(
+            "there is nothing to collect from: give a file of questions, or --from-langsmith FILE"
+        )
+    if queries is not None:
+        raise InputError(f"--from-langsmith {runs} asks nobody: leave {queries} out")
+    if output.exists():
+        raise InputError(f"{output} exists: name another file with --output")
+    from langchain_pyramid.langsmith import read_langsmith
+    from pyramid_core.records import write_record
+
+    records = list(read_langsmith(runs))
+    if not records:
+        raise InputError(f"{runs} has no run of a pyramid: the members' runs must be among them")
+    for record in records:
+        write_record(output, record)
+    told = {"records": len(records), "output": str(output)}
+    typer.echo(json.dumps(told) if as_json else f"{len(records)} records are in {output}")
 
 
 COMMANDS = (init, check, collect)
