@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +17,10 @@ from langchain_core.messages import (
 
 from langchain_pyramid.binding import BOUND_NAMES, Binding
 from langchain_pyramid.runs import Parent
+from pyramid_core.endpoints.wire.responses import call_body
 from pyramid_core.errors import InputError
 from pyramid_core.text import question_in
-from pyramid_core.types import Query
+from pyramid_core.types import Query, ToolCall
 
 STRUCTURED = "pyramid_structured"
 """The call setting that carries a `Structured`; it never leaves this package."""
@@ -139,12 +139,8 @@ def plain(message: BaseMessage) -> dict[str, Any]:
     found: dict[str, Any] = {"role": role, "content": message.content}
     if isinstance(message, AIMessage) and message.tool_calls:
         found["tool_calls"] = [
-            {
-                "id": call["id"],
-                "type": "function",
-                "function": {"name": call["name"], "arguments": json.dumps(call["args"], default=str)},
-            }
-            for call in message.tool_calls
+            call_body(ToolCall(name=call["name"], arguments=call["args"], id=call["id"]), f"call_{place}")
+            for place, call in enumerate(message.tool_calls)
         ]
     if isinstance(message, ToolMessage):
         found["tool_call_id"] = message.tool_call_id

@@ -8,7 +8,6 @@ rides on the last chunk alone.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
+from pyramid_core.endpoints.logprobs import read_logprobs
 from pyramid_core.records import routing_record
 from pyramid_core.text import pieces
 from pyramid_core.types import FINISH_REASONS, Answer, Failure, Outcome, Token, ToolCall, Trace, Usage
@@ -49,7 +49,6 @@ def answer_of(message: AIMessage, *, text: str | None = None) -> Answer:
         text: the joined tokens, where it was streamed.
     """
     metadata = message.response_metadata
-    logprobs = logprobs_of(metadata.get("logprobs"))
     return Answer(
         text=str(message.text) if text is None else text,
         tool_calls=(
@@ -63,7 +62,7 @@ def answer_of(message: AIMessage, *, text: str | None = None) -> Answer:
         answer_span=_span(metadata.get("answer_span")),
         finish_reason=finish_of(metadata),
         usage=usage_of(message.usage_metadata),
-        **logprobs,
+        **read_logprobs(metadata.get("logprobs")),
     )
 
 
@@ -88,46 +87,6 @@ def finish_of(metadata: Mapping[str, Any]) -> str | None:
         if isinstance(reason, str):
             return FINISH_REASONS.get(reason.lower())
     return None
-
-
-def logprobs_of(found: Any) -> dict[str, Any]:
-    """Token log-probabilities out of any of the shapes they arrive in; nothing where none or one is missing.
-
-    OpenAI gives {"content": [{"token", "logprob", "top_logprobs"}]}, Ollama that list alone, Together's older
-    endpoints {"tokens": [...], "token_logprobs": [...]}.
-    """
-    if isinstance(found, Mapping) and "token_logprobs" in found:
-        values, tokens, entries = found["token_logprobs"], found.get("tokens"), None
-    else:
-        entries = found.get("content") if isinstance(found, Mapping) else found
-        if not isinstance(entries, Sequence) or not all(isinstance(entry, Mapping) for entry in entries):
-            return {}
-        values = [entry.get("logprob") for entry in entries]
-        tokens = [entry.get("token") for entry in entries]
-    if not isinstance(values, Sequence) or not values or not all(map(_is_number, values)):
-        return {}
-    logprobs: dict[str, Any] = {"logprobs": tuple(map(float, values))}
-    if isinstance(tokens, Sequence) and len(tokens) == len(values) and all(map(_is_text, tokens)):
-        logprobs["token_texts"] = tuple(tokens)
-    if entries is not None and any(entry.get("top_logprobs") for entry in entries):
-        logprobs["top_logprobs"] = tuple(_alternatives(entry.get("top_logprobs")) for entry in entries)
-    return logprobs
-
-
-def _alternatives(found: Any) -> tuple[tuple[str, float], ...]:
-    return tuple(
-        (entry["token"], float(entry["logprob"]))
-        for entry in found or ()
-        if isinstance(entry, Mapping) and _is_text(entry.get("token")) and _is_number(entry.get("logprob"))
-    )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
 
 
 def total_usage(trace: Trace) -> UsageMetadata | None:

@@ -12,9 +12,10 @@ from llama_index.core.tools.types import BaseTool
 from llama_index.core.utils import get_tokenizer
 
 from llamaindex_pyramid.tools import tool_of
+from pyramid_core.endpoints.wire.responses import call_body
 from pyramid_core.errors import InputError
 from pyramid_core.text import question_in
-from pyramid_core.types import Query
+from pyramid_core.types import Query, ToolCall
 
 TOOL_OPTIONS = ("tool_required", "allow_parallel_tool_calls", "tool_choice")
 """Keywords that belong to the tools and mean nothing without them."""
@@ -150,12 +151,11 @@ def plain(message: ChatMessage) -> dict[str, Any]:
     calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     if calls:
         found["tool_calls"] = [
-            {
-                "id": call.tool_call_id,
-                "type": "function",
-                "function": {"name": call.tool_name, "arguments": call.tool_kwargs},
-            }
-            for call in calls
+            call_body(
+                ToolCall(name=call.tool_name, arguments=call.tool_kwargs, id=call.tool_call_id),
+                f"call_{place}",
+            )
+            for place, call in enumerate(calls)
         ]
     if isinstance(message.additional_kwargs.get("tool_call_id"), str):
         found["tool_call_id"] = message.additional_kwargs["tool_call_id"]

@@ -95,6 +95,7 @@ class PyramidLLM(FunctionCallingLLM):
 
     _roster: Roster = PrivateAttr()
     _pyramid: Pyramid = PrivateAttr()
+    _known: dict[int | None, LLMMetadata] = PrivateAttr(default_factory=dict)
 
     def __init__(self, **fields: Any) -> None:
         check_fields("PyramidLLM", fields, type(self).model_fields)
@@ -103,6 +104,7 @@ class PyramidLLM(FunctionCallingLLM):
         self._build()
 
     def _build(self) -> None:
+        self._known = {}
         self._roster = roster_of(self.crowd, self.oracle, self.prices)
         self._pyramid = Pyramid(
             crowd=self._roster.crowd,
@@ -130,8 +132,15 @@ class PyramidLLM(FunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What all members can do: the smallest window, chat and function calling only where all have it."""
-        return metadata_of(self._roster.members, model=self.model, max_tokens=self.max_tokens)
+        """What all members can do: the smallest window, chat and function calling only where all have it.
+
+        LlamaIndex asks for it at every call, and some LLMs look it up elsewhere, so it is put together once.
+        """
+        known = self._known.get(self.max_tokens)
+        if known is None:
+            known = metadata_of(self._roster.members, model=self.model, max_tokens=self.max_tokens)
+            self._known[self.max_tokens] = known
+        return known
 
     # Asking
 

@@ -8,7 +8,6 @@ manager. Asking and streaming, sync and async, share one preparation and one rea
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse, ToolCallBlock
@@ -90,9 +89,8 @@ class SyncLLMMember:
         calls: tuple[ToolCall, ...] = ()
         if isinstance(reply, ChatResponse):
             calls = calls_of(self.tool_calls(reply))
-        answer = heard.answer(reply, text=text, tool_calls=calls)
-        cost = UNKNOWN_COST if self.price is None else self.price.cost(answer.usage)
-        return replace(answer, cost=cost)
+        cost = UNKNOWN_COST if self.price is None else self.price.cost(heard.usage)
+        return heard.answer(reply, text=text, tool_calls=calls, cost=cost)
 
 
 class LLMMember(SyncLLMMember):

@@ -6,13 +6,13 @@ or an object with attributes, one for a whole reply, one for every chunk of a st
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
 
-from pyramid_core.types import FINISH_REASONS, Answer, ToolCall, Usage
+from pyramid_core.endpoints.logprobs import entries_of, read_logprobs
+from pyramid_core.types import FINISH_REASONS, Answer, Cost, ToolCall, Usage
 
 Reply = ChatResponse | CompletionResponse
 
@@ -27,25 +27,22 @@ class Heard:
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
         self.answer_span: tuple[int, int] | None = None
-        self._entries: list[Any] = []
-        self._legacy: Mapping[str, Any] | None = None
+        self._told: list[Any] = []
 
     def hear(self, reply: Reply) -> None:
         """Read one reply or chunk."""
+        raw = reply.raw
         self.usage = usage_of(reply) or self.usage
-        self.finish_reason = _finish_of(reply.raw) or self.finish_reason
-        self.answer_span = _span_of(reply.raw) or self.answer_span
-        found = _logprobs_in(reply.raw)
-        if isinstance(found, Mapping) and "token_logprobs" in found:
-            self._legacy = found
+        if raw is None:  # As in a stream, where one chunk alone tells.
             return
-        entries = (
-            of(found, "content") if found is not None and not isinstance(found, (list, tuple)) else found
-        )
-        if isinstance(entries, (list, tuple)):
-            self._entries += entries
+        choice = _first(of(raw, "choices"))
+        self.finish_reason = _finish_of(choice, raw) or self.finish_reason
+        self.answer_span = _span_of(raw) or self.answer_span
+        found = _logprobs_in(choice, raw)
+        if found:
+            self._told.append(found)
 
-    def answer(self, reply: Reply, *, text: str, tool_calls: tuple[ToolCall, ...]) -> Answer:
+    def answer(self, reply: Reply, *, text: str, tool_calls: tuple[ToolCall, ...], cost: Cost) -> Answer:
         """The answer; the reply itself rides along untouched."""
         return Answer(
             text=text,
@@ -54,28 +51,15 @@ class Heard:
             finish_reason=self.finish_reason,
             answer_span=self.answer_span,
             usage=self.usage,
-            **self._logprobs(),
+            cost=cost,
+            **(self._logprobs() if self._told else {}),
         )
 
     def _logprobs(self) -> dict[str, Any]:
-        """Token log-probabilities; nothing where there are none or one is missing."""
-        if self._legacy is not None:
-            values, tokens = self._legacy["token_logprobs"], self._legacy.get("tokens")
-        else:
-            values = [of(entry, "logprob") for entry in self._entries]
-            tokens = [of(entry, "token") for entry in self._entries]
-        if not isinstance(values, Sequence) or not values or not all(map(_is_number, values)):
-            return {}
-        found: dict[str, Any] = {"logprobs": tuple(map(float, values))}
-        if (
-            isinstance(tokens, Sequence)
-            and len(tokens) == len(values)
-            and all(isinstance(t, str) for t in tokens)
-        ):
-            found["token_texts"] = tuple(tokens)
-        if any(of(entry, "top_logprobs") for entry in self._entries):
-            found["top_logprobs"] = tuple(_alternatives(of(entry, "top_logprobs")) for entry in self._entries)
-        return found
+        """Token log-probabilities, of a stream those of all its chunks; nothing where one is missing."""
+        if len(self._told) == 1:
+            return read_logprobs(self._told[0])
+        return read_logprobs([entry for told in self._told for entry in entries_of(told)])
 
 
 def text_of(reply: Reply) -> str:
@@ -85,26 +69,38 @@ def text_of(reply: Reply) -> str:
 
 def of(value: Any, name: str) -> Any:
     """What a mapping has under a name, or an object as an attribute; None where it has not."""
-    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+    # The first question is the usual answer; whether something is a Mapping is asked of abstract classes.
+    if type(value) is dict or isinstance(value, Mapping):
+        return value.get(name)
+    return getattr(value, name, None)
 
 
 def usage_of(reply: Reply) -> Usage | None:
     """Tokens read and written, from the provider's reply or from what the adapter made of it."""
     raw = reply.raw
     for source in (of(raw, "usage"), of(raw, "usage_metadata"), reply.additional_kwargs, raw):
-        counts = [
-            next((n for k in keys if _is_count(n := of(source, k))), None)
-            for keys in (INPUT_COUNTS, OUTPUT_COUNTS)
-        ]
-        if counts != [None, None]:
-            return Usage(input_tokens=counts[0], output_tokens=counts[1])
+        if not source:
+            continue
+        read, written = _count(source, INPUT_COUNTS), _count(source, OUTPUT_COUNTS)
+        if read is not None or written is not None:
+            return Usage(input_tokens=read, output_tokens=written)
     return None
 
 
-def _finish_of(raw: Any) -> str | None:
+def _count(source: Any, names: Sequence[str]) -> int | None:
+    """The first of these that is there and is a number of tokens."""
+    for name in names:
+        found = of(source, name)
+        if _is_count(found):
+            return cast("int", found)
+    return None
+
+
+def _finish_of(choice: Any, raw: Any) -> str | None:
     """Why the answer ended, in OpenAI's words; None where the provider does not say or says something else."""
-    choice = _first(of(raw, "choices"))
     for source in (choice, raw):
+        if source is None:
+            continue
         for name in ("finish_reason", "stop_reason", "done_reason"):
             reason = of(source, name)
             if isinstance(reason, str):
@@ -120,25 +116,14 @@ def _span_of(raw: Any) -> tuple[int, int] | None:
     return None
 
 
-def _logprobs_in(raw: Any) -> Any:
+def _logprobs_in(choice: Any, raw: Any) -> Any:
     """OpenAI's stand in a choice, Ollama's at the top."""
-    found = of(_first(of(raw, "choices")), "logprobs")
+    found = of(choice, "logprobs")
     return of(raw, "logprobs") if found is None else found
 
 
 def _first(values: Any) -> Any:
     return values[0] if isinstance(values, (list, tuple)) and values else None
-
-
-def _alternatives(found: Any) -> tuple[tuple[str, float], ...]:
-    pairs = [(of(entry, "token"), of(entry, "logprob")) for entry in found or ()]
-    return tuple(
-        (token, float(value)) for token, value in pairs if isinstance(token, str) and _is_number(value)
-    )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
 
 
 def _is_count(value: Any) -> bool:

@@ -51,7 +51,7 @@ def restored(data: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any
         fields["policy"] = Policy(**fields["policy"])
     if isinstance(fields.get("prices"), Mapping):
         fields["prices"] = {
-            name: price if isinstance(price, Price) else Price(**price)
+            name: price if isinstance(price, Price) else _price(price)
             for name, price in fields["prices"].items()
         }
     fields |= given
@@ -62,3 +62,9 @@ def restored(data: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any
             f"it had {dict(data.get(MEMBERS) or {})}. Pass from_dict(data, {', '.join(f'{m}=...' for m in missing)})"
         )
     return fields
+
+
+def _price(data: Mapping[str, Any]) -> Price:
+    """A price, and those for longer prompts within it."""
+    above = tuple((start, _price(price)) for start, price in data.get("above") or ())
+    return Price(**{**data, "above": above})

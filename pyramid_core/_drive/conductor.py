@@ -11,9 +11,9 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pyramid_core._drive.pool import cancel_event
 from pyramid_core.commands import (
@@ -45,6 +45,7 @@ CALL: ContextVar[int] = ContextVar("pyramid_call", default=-1)
 Kind = Literal["answer", "evidence", "failure", "token", "bug", "interrupt"]
 Reader = Callable[[Token | Offer], None]
 Gatherer = Callable[[Gather], Any]
+Result = TypeVar("Result", Answer, Failure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +168,11 @@ class Conductor:
                     self._pass_on(at)
             case "answer":
                 member, asked = self._asked[call]
-                answer = replace(value, member=member, elapsed=at - asked)
-                self.obey(machine.answered(call, answer, at), at)
+                self.obey(machine.answered(call, _signed(value, member, at - asked), at), at)
             case "failure":
                 if call in self._asked:
                     member, asked = self._asked[call]
-                    value = replace(value, member=member, elapsed=at - asked)
+                    value = _signed(value, member, at - asked)
                 self.obey(machine.failed(call, value, at), at)
             case "evidence":
                 self.obey(machine.gathered(call, value, at), at)
@@ -265,6 +265,13 @@ class Conductor:
         """
         for call in self.deliberation.calls:
             self.stop(call.number)
+
+
+def _signed(result: Result, member: str, elapsed: float) -> Result:
+    """The answer or failure with who gave it and after how long; `replace` would check all its fields once more."""
+    signed = object.__new__(type(result))
+    signed.__dict__.update(result.__dict__, member=member, elapsed=elapsed)
+    return signed
 
 
 def _token(piece: str) -> Token:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from pyramid_core.equivalence import AnswerClass, classes, voices
 from pyramid_core.types import (
@@ -112,41 +113,39 @@ def foresee_votes(
         judge: the router's assessment, from the call that stands and the votes of its class.
     """
     groups = classes(observation, equivalence)
-    missing = len(observation.pending)
-    leader = groups[0].votes if groups else 0
-    rival = groups[1].votes if len(groups) > 1 else 0
-    heard = sum(reply.role == "crowd" for reply in observation.replies)
-    chances: dict[tuple[int, bool], float] = {}
-    for joining in range(missing + 1):
-        chance = _beta_binomial(joining, missing, max(leader, 1), max(heard - leader, 0) + 1)
-        share = chance / (missing - joining + 1)
-        for against in range(missing - joining + 1):
-            ours, theirs = leader + joining, (rival + against if rival or against else 0)
-            for same, weight in _who_stands(
-                observation, groups, ours, theirs, open_places=joining + against > 0
-            ):
-                key = max(ours, theirs), same and leader > 0
-                chances[key] = chances.get(key, 0.0) + share * weight
+    chances = _chances(
+        missing=len(observation.pending),
+        leader=groups[0].votes if groups else 0,
+        rival=groups[1].votes if len(groups) > 1 else 0,
+        heard=sum([reply.role == "crowd" for reply in observation.replies]),
+        tied=_who_stands(observation, groups, open_places=False),
+        tied_later=_who_stands(observation, groups, open_places=True),
+    )
     stands = spokesman(observation, groups[0]) if groups else None
     foreseen: dict[Foreseen, float] = {}
-    for (votes, same), chance in chances.items():
-        # Whose answer another class would stand by does not matter to a rule, only that one stands.
-        some = stands if stands is not None else (0 if votes else None)
-        decision = decide(judge(some, votes))
+    decisions: dict[int, Decision] = {}
+    for votes, same, chance in chances:
+        decision = decisions.get(votes)
+        if decision is None:
+            # Whose answer another class would stand by does not matter to a rule, only that one stands.
+            some = stands if stands is not None else (0 if votes else None)
+            decision = decisions[votes] = decide(judge(some, votes))
         stays = same or decision.verdict is not Verdict.ACCEPT
         outcome = Foreseen(verdict=decision.verdict, oracle=decision.oracle, same=stays)
         foreseen[outcome] = foreseen.get(outcome, 0.0) + chance
     return foreseen
 
 
-def _who_stands(
-    observation: Observation, groups: tuple[AnswerClass, ...], ours: int, theirs: int, *, open_places: bool
-) -> tuple[tuple[bool, float], ...]:
-    """Whether the present leader still stands, with weights: two outcomes for a tie that is still open."""
-    if ours != theirs or not groups:
-        return ((ours >= theirs, 1.0),)
+_Standing = tuple[tuple[bool, float], ...]
+"""Whether the present leader still stands, with weights."""
+
+
+def _who_stands(observation: Observation, groups: tuple[AnswerClass, ...], *, open_places: bool) -> _Standing:
+    """Who wins a tie: two outcomes where members' places that are still open decide."""
+    if not groups:
+        return ((True, 1.0),)
     place = {name: at for at, name in reversed(list(enumerate(observation.crowd)))}
-    first = min(place.get(member, len(place)) for member in groups[0].members)
+    first = min([place.get(member, len(place)) for member in groups[0].members])
     others = [place.get(member, len(place)) for group in groups[1:] for member in group.members]
     coming = [place.get(member, len(place)) for member in observation.pending] if open_places else []
     if all(first < other for other in others + coming):
@@ -154,6 +153,33 @@ def _who_stands(
     if not open_places:
         return ((False, 1.0),)
     return ((True, 0.5), (False, 0.5))
+
+
+@lru_cache(maxsize=4096)
+def _chances(
+    *, missing: int, leader: int, rival: int, heard: int, tied: _Standing, tied_later: _Standing
+) -> tuple[tuple[int, bool, float], ...]:
+    """How the votes may fall: (votes of the largest class, whether it is the present leader's, probability).
+
+    Args:
+        missing: answers that may still come.
+        leader: votes of the largest class, 0 where there is none.
+        rival: votes of the second.
+        heard: answers and failures that have come.
+        tied: who stands at a tie as things are.
+        tied_later: who stands at a tie that answers to come have made.
+    """
+    chances: dict[tuple[int, bool], float] = {}
+    for joining in range(missing + 1):
+        chance = _beta_binomial(joining, missing, max(leader, 1), max(heard - leader, 0) + 1)
+        share = chance / (missing - joining + 1)
+        for against in range(missing - joining + 1):
+            ours, theirs = leader + joining, (rival + against if rival or against else 0)
+            tie = tied_later if joining + against > 0 else tied
+            for same, weight in tie if ours == theirs else ((ours > theirs, 1.0),):
+                key = max(ours, theirs), same and leader > 0
+                chances[key] = chances.get(key, 0.0) + share * weight
+    return tuple((votes, same, chance) for (votes, same), chance in chances.items())
 
 
 def _beta_binomial(successes: int, trials: int, a: int, b: int) -> float:

@@ -4,7 +4,8 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_pyramid.calls import plain, question
-from langchain_pyramid.messages import answer_of, logprobs_of
+from langchain_pyramid.messages import answer_of
+from pyramid_core.endpoints.logprobs import read_logprobs
 from pyramid_core.types import ToolCall, Usage
 
 OPENAI = {
@@ -26,12 +27,12 @@ class TestLogprobs:
         ids=["openai", "ollama", "together"],
     )
     def test_each_shape_gives_the_same_logprobs_and_tokens(self, shape):
-        found = logprobs_of(shape)
+        found = read_logprobs(shape)
         assert found["logprobs"] == (-0.1, -0.2)
         assert found["token_texts"] == ("4", "2")
 
     def test_alternatives_are_kept_where_given(self):
-        assert logprobs_of(OPENAI)["top_logprobs"] == ((("4", -0.1), ("5", -3.0)), ())
+        assert read_logprobs(OPENAI)["top_logprobs"] == ((("4", -0.1), ("5", -3.0)), ())
 
     @pytest.mark.parametrize(
         "shape",
@@ -47,7 +48,7 @@ class TestLogprobs:
         ],
     )
     def test_a_missing_signal_is_none_and_not_zero(self, shape):
-        assert logprobs_of(shape) == {}
+        assert read_logprobs(shape) == {}
         assert answer_of(AIMessage("4", response_metadata={"logprobs": shape})).logprobs is None
 
 
