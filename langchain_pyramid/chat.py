@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
@@ -216,8 +216,7 @@ class ChatPyramid(BaseChatModel):
     ) -> ChatResult:
         if self._streams_inside(run_manager, async_api=False, **kwargs):
             return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
-        turn = self._turn(messages, stop, run_manager, kwargs)
-        return turn.result(turn.pyramid.ask(turn.query, **turn.context))
+        return self._turn(messages, stop, run_manager, kwargs).ask()
 
     async def _agenerate(
         self,
@@ -230,8 +229,7 @@ class ChatPyramid(BaseChatModel):
             if self._streams_inside(run_manager, async_api=True, **kwargs):
                 chunks = [chunk async for chunk in self._astream(messages, stop, run_manager, **kwargs)]
                 return generate_from_stream(iter(chunks))
-            turn = self._turn(messages, stop, run_manager, kwargs)
-            return turn.result(await turn.pyramid.aask(turn.query, **turn.context))
+            return await self._turn(messages, stop, run_manager, kwargs).aask()
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if run_manager is not None and task is not None and task.cancelling():
@@ -246,13 +244,11 @@ class ChatPyramid(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        turn = self._turn(messages, stop, run_manager, kwargs)
-        with closing(cast("Any", turn.pyramid.stream(turn.query, **turn.context))) as items:
-            for item in items:
-                for chunk in turn.streamed(item):
-                    if run_manager is not None:
-                        run_manager.on_llm_new_token(str(chunk.message.text), chunk=chunk)
-                    yield chunk
+        with closing(self._turn(messages, stop, run_manager, kwargs).stream()) as chunks:
+            for chunk in chunks:
+                if run_manager is not None:
+                    run_manager.on_llm_new_token(str(chunk.message.text), chunk=chunk)
+                yield chunk
 
     async def _astream(
         self,
@@ -261,13 +257,11 @@ class ChatPyramid(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        turn = self._turn(messages, stop, run_manager, kwargs)
-        async with aclosing(cast("Any", turn.pyramid.astream(turn.query, **turn.context))) as items:
-            async for item in items:
-                for chunk in turn.streamed(item):
-                    if run_manager is not None:
-                        await run_manager.on_llm_new_token(str(chunk.message.text), chunk=chunk)
-                    yield chunk
+        async with aclosing(self._turn(messages, stop, run_manager, kwargs).astream()) as chunks:
+            async for chunk in chunks:
+                if run_manager is not None:
+                    await run_manager.on_llm_new_token(str(chunk.message.text), chunk=chunk)
+                yield chunk
 
     def _should_stream(self, *, async_api: bool, run_manager: Any = None, **kwargs: Any) -> bool:
         """Not inside a run: LangChain would call `_stream` without its manager, and the members would be orphans."""

@@ -102,11 +102,12 @@ def total_usage(trace: Trace) -> UsageMetadata | None:
     return total
 
 
-def message_of(outcome: Outcome, *, model: str, message_id: str | None) -> AIMessage:
+def message_of(outcome: Outcome, record: dict[str, Any], *, model: str, message_id: str | None) -> AIMessage:
     """The answer that stands as the pyramid's own message.
 
     Args:
         outcome: of the core.
+        record: its routing record.
         model: the pyramid's name.
         message_id: that of the pyramid's run.
     """
@@ -117,7 +118,7 @@ def message_of(outcome: Outcome, *, model: str, message_id: str | None) -> AIMes
         raw = AIMessage(outcome.answer.text)
     metadata = {name: value for name, value in raw.response_metadata.items() if name not in _ONCE}
     metadata["model_name"] = model
-    metadata[RECORD] = routing_record(outcome.trace)
+    metadata[RECORD] = record
     return raw.model_copy(
         update={
             "id": message_id,
@@ -143,10 +144,12 @@ class Chunks:
         self._live = False
         self._blocks = False
 
-    def of(self, item: Token | Outcome) -> Iterator[ChatGenerationChunk]:
+    def of(
+        self, item: Token | Outcome, record: dict[str, Any] | None = None
+    ) -> Iterator[ChatGenerationChunk]:
         """The chunks for what the core has handed out: none, one, or several at the end."""
         if isinstance(item, Outcome):
-            yield from map(_generation, self._end(item))
+            yield from map(_generation, self._end(item, record or routing_record(item.trace)))
         elif isinstance(item.raw, AIMessageChunk):
             yield _generation(self._passed_on(item.raw))
 
@@ -164,8 +167,8 @@ class Chunks:
             }
         )
 
-    def _end(self, outcome: Outcome) -> Iterator[AIMessageChunk]:
-        message = message_of(outcome, model=self._model, message_id=self._id)
+    def _end(self, outcome: Outcome, record: dict[str, Any]) -> Iterator[AIMessageChunk]:
+        message = message_of(outcome, record, model=self._model, message_id=self._id)
         metadata = message.response_metadata
         additional: dict[str, Any] = {}
         if self._live:

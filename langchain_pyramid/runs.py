@@ -24,9 +24,11 @@ from uuid import UUID
 
 from langchain_core.callbacks import (
     AsyncCallbackHandler,
+    AsyncCallbackManager,
     AsyncCallbackManagerForLLMRun,
     BaseCallbackHandler,
     BaseCallbackManager,
+    CallbackManager,
     CallbackManagerForLLMRun,
     UsageMetadataCallbackHandler,
 )
@@ -139,6 +141,22 @@ class Parent:
             if run is not None:
                 run.add_metadata(dict(metadata))
                 run.add_tags(tags)
+
+    def say(self, name: str, data: Mapping[str, Any]) -> None:
+        """Send a custom event of the pyramid's own run to whoever listens to such events."""
+        listening = self._listening()
+        if listening:
+            CallbackManager(handlers=listening).on_custom_event(name, dict(data), run_id=self.run_id)
+
+    async def asay(self, name: str, data: Mapping[str, Any]) -> None:
+        """As `say`, on the event loop."""
+        listening = self._listening()
+        if listening:
+            manager = AsyncCallbackManager(handlers=listening)
+            await manager.on_custom_event(name, dict(data), run_id=self.run_id)
+
+    def _listening(self) -> list[BaseCallbackHandler]:
+        return [handler for handler in self.own if _overrides(handler, "on_custom_event")]
 
 
 def _without(tracer: LangChainTracer, settings: Mapping[str, Any]) -> LangChainTracer:
