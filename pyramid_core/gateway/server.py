@@ -130,19 +130,29 @@ def serve(gateway: Gateway, *, ready: Callable[[str], None] | None = None) -> No
     Raises:
         InputError: the address cannot be listened on.
     """
-    settings = gateway.settings
-    try:
-        listening = socket.create_server(
-            (settings.host.strip("[]"), settings.port),
-            family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
-            backlog=2048,
-        )
-    except (OSError, OverflowError) as error:
-        raise InputError(
-            f"nothing can listen on {settings.host} port {settings.port} ({error}): choose another with --port"
-        ) from error
-    with listening:
+    with listen(gateway.settings.host, gateway.settings.port) as listening:
         Server(gateway, ready=ready).run(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections.
+
+    Raises:
+        InputError: nothing can listen there.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sends small pieces at once (TCP_NODELAY) only on sockets that say they are TCP's; others wait 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host.strip("[]"), port))
+        listening.listen(2048)
+    except (OSError, OverflowError) as error:
+        listening.close()
+        raise InputError(
+            f"nothing can listen on {host} port {port} ({error}): choose another with --port"
+        ) from error
+    return listening
 
 
 @contextlib.contextmanager

@@ -95,6 +95,7 @@ class SeenRule:
                 "verdict": str(decision.verdict),
                 "reason": decision.reason,
                 "final": not options.may_wait,
+                "routes": all(reply.role == "crowd" for reply in options.replies),
             }
         )
         return decision

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import socket
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from functools import partial
 import httpx
 
 from pyramid_core.gateway import Gateway, Settings, embedded_build
-from pyramid_core.gateway.server import Server
+from pyramid_core.gateway.server import Server, listen
 from pyramid_core.prices import Price
 from pyramid_core.pyramid import Pyramid
 from pyramid_core.types import Answer, Query, Token, Usage
@@ -61,7 +60,7 @@ def running(build=None, settings=None, *, sink=None, stop_at_end=True):
 
     async def main():
         found["loop"] = asyncio.get_running_loop()
-        with socket.create_server(("127.0.0.1", 0)) as listening:
+        with listen("127.0.0.1", 0) as listening:
             await server.serve(sockets=[listening])
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
