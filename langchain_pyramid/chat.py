@@ -40,7 +40,7 @@ from langchain_pyramid.binding import (
 )
 from langchain_pyramid.building import PARTS, Built, build, check_timeout
 from langchain_pyramid.calls import PARENT, PRIVATE, STRUCTURED, Call, check_stop
-from langchain_pyramid.roster import profile_of
+from langchain_pyramid.roster import by_name, profile_of
 from langchain_pyramid.runs import Parent
 from langchain_pyramid.turns import Turn, from_cache
 from pyramid_core import __version__
@@ -55,7 +55,8 @@ class ChatPyramid(BaseChatModel):
     """A pyramid of chat models that is a chat model itself.
 
     Args:
-        crowd: chat models that are asked first, all at once; the same one may be given several times.
+        crowd: chat models that are asked first, all at once; the same one may be given several times. A text such as
+            `openai:gpt-4o-mini` is what `init_chat_model` makes of it.
         oracle: the chat model that is asked when the crowd is not to be trusted, or several, cheapest first.
         router: a router, the name of a shipped one, or a saved one's folder; None: agreement.
         rule: a rule, or the threshold on p_fail as a number; None: the router's `baseline-match` point.
@@ -107,6 +108,8 @@ class ChatPyramid(BaseChatModel):
     def __init__(self, **fields: Any) -> None:
         check_fields("ChatPyramid", fields, type(self).model_fields)
         check_stop(fields.get("stop"))
+        # Once: a field that is configured at run time makes a new pyramid of the same members.
+        fields |= {place: by_name(fields[place], place) for place in ("crowd", "oracle") if place in fields}
         super().__init__(**fields)
         if hasattr(self, "_add_version"):  # Not before langchain-core 1.4.7.
             self._add_version("pyramid-moa", __version__)

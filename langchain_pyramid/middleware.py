@@ -37,7 +37,9 @@ class PyramidMiddleware(AgentMiddleware[Any, Any, Any]):
         self._crowd = crowd if isinstance(crowd, str) or not isinstance(crowd, Iterable) else list(crowd)
         # Made once with a stand-in for the oracle, so that what is wrong shows here and not at the agent's first step.
         stand_in = self._crowd[-1] if isinstance(self._crowd, list) and self._crowd else None
-        self._made = stand_in, self._pyramid_over(stand_in)
+        pyramid = self._pyramid_over(stand_in)
+        self._crowd = pyramid.crowd
+        self._made = stand_in, pyramid
 
     def _pyramid_over(self, oracle: Any) -> ChatPyramid:
         return ChatPyramid(crowd=self._crowd, oracle=oracle, **self._settings)

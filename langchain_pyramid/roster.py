@@ -13,11 +13,15 @@ from langchain_core.runnables import Runnable, RunnableWithFallbacks
 
 from langchain_pyramid.binding import models_in, name_of, through
 from langchain_pyramid.members import ChatMember, StreamingChatMember, SyncChatMember
+from pyramid_core.errors import InputError, MissingExtra, redacted
 from pyramid_core.prices import Price, check_prices
 from pyramid_core.types.given import crowd_and_oracles, no_member, placed
 from pyramid_core.types.names import unique_names
 
-_INSTEAD = "give a LangChain chat model, alone or wrapped by bind, with_config, with_retry or with_fallbacks"
+_INSTEAD = (
+    "give a LangChain chat model, alone or wrapped by bind, with_config, with_retry or with_fallbacks, "
+    "or 'provider:model'"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,41 @@ def roster_of(crowd: Any, oracle: Any, prices: Mapping[str, Price] | None) -> Ro
         oracles=tuple(members[-len(oracles) :]),
         fingerprint=hashlib.sha256(_canonical([_described(m) for m in everyone]).encode()).hexdigest(),
     )
+
+
+def by_name(members: Any, place: str) -> Any:
+    """What was given, with every `provider:model` among it made into a chat model by `init_chat_model`.
+
+    Args:
+        members: one member, or several; what is neither is left to be refused.
+        place: crowd or oracle, for the errors.
+
+    Raises:
+        InputError: there is no such provider, or its package is missing; says which member it is.
+        MissingExtra: `langchain`, which has `init_chat_model`, is not installed.
+    """
+    if isinstance(members, str):
+        return _made(members, place)
+    if not isinstance(members, Iterable) or isinstance(members, (bytes, Mapping, type, Runnable)):
+        return members
+    return [
+        _made(member, f"{place}[{n}]") if isinstance(member, str) else member
+        for n, member in enumerate(members)
+    ]
+
+
+def _made(name: str, place: str) -> Any:
+    provider, colon, model = name.partition(":")
+    if not (provider and colon and model):
+        return name
+    try:
+        from langchain.chat_models import init_chat_model
+    except ImportError as error:
+        raise MissingExtra("langchain", "agents") from error
+    try:
+        return init_chat_model(name)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{place} is {name!r}, which cannot be made: {redacted(str(error))}") from error
 
 
 def _member(
