@@ -113,73 +113,72 @@ def foresee_votes(
         judge: the router's assessment, from the call that stands and the votes of its class.
     """
     groups = classes(observation, equivalence)
+    tied, tied_later = _who_stands(observation, groups)
     chances = _chances(
-        missing=len(observation.pending),
-        leader=groups[0].votes if groups else 0,
-        rival=groups[1].votes if len(groups) > 1 else 0,
-        heard=sum([reply.role == "crowd" for reply in observation.replies]),
-        tied=_who_stands(observation, groups, open_places=False),
-        tied_later=_who_stands(observation, groups, open_places=True),
+        len(observation.pending),
+        groups[0].votes if groups else 0,
+        groups[1].votes if len(groups) > 1 else 0,
+        sum([reply.role == "crowd" for reply in observation.replies]),
+        tied,
+        tied_later,
     )
     stands = spokesman(observation, groups[0]) if groups else None
     foreseen: dict[Foreseen, float] = {}
-    decisions: dict[int, Decision] = {}
-    for votes, same, chance in chances:
-        decision = decisions.get(votes)
-        if decision is None:
-            # Whose answer another class would stand by does not matter to a rule, only that one stands.
-            some = stands if stands is not None else (0 if votes else None)
-            decision = decisions[votes] = decide(judge(some, votes))
-        stays = same or decision.verdict is not Verdict.ACCEPT
-        outcome = Foreseen(verdict=decision.verdict, oracle=decision.oracle, same=stays)
-        foreseen[outcome] = foreseen.get(outcome, 0.0) + chance
+    for votes, ours, theirs in chances:
+        # Whose answer another class would stand by does not matter to a rule, only that one stands.
+        decision = decide(judge(stands if stands is not None else (0 if votes else None), votes))
+        accepts = decision.verdict is Verdict.ACCEPT
+        ways = ((True, ours), (False, theirs)) if accepts else ((True, ours + theirs),)
+        for same, chance in ways:
+            if chance:
+                outcome = Foreseen(verdict=decision.verdict, oracle=decision.oracle, same=same)
+                foreseen[outcome] = foreseen.get(outcome, 0.0) + chance
     return foreseen
 
 
-_Standing = tuple[tuple[bool, float], ...]
-"""Whether the present leader still stands, with weights."""
+def _who_stands(observation: Observation, groups: tuple[AnswerClass, ...]) -> tuple[float, float]:
+    """How likely the present leader wins a tie, as things are and where answers to come have made it.
 
-
-def _who_stands(observation: Observation, groups: tuple[AnswerClass, ...], *, open_places: bool) -> _Standing:
-    """Who wins a tie: two outcomes where members' places that are still open decide."""
+    Members' places decide: 1 or 0 where they are known, 1/2 where they are still open.
+    """
     if not groups:
-        return ((True, 1.0),)
-    place = {name: at for at, name in reversed(list(enumerate(observation.crowd)))}
-    first = min([place.get(member, len(place)) for member in groups[0].members])
-    others = [place.get(member, len(place)) for group in groups[1:] for member in group.members]
-    coming = [place.get(member, len(place)) for member in observation.pending] if open_places else []
-    if all(first < other for other in others + coming):
-        return ((True, 1.0),)
-    if not open_places:
-        return ((False, 1.0),)
-    return ((True, 0.5), (False, 0.5))
+        return 1.0, 1.0
+    place, last = observation.crowd.index, len(observation.crowd)
+    known = set(observation.crowd)
+    first = min([place(name) if name in known else last for name in groups[0].members])
+    for group in groups[1:]:
+        if any(first >= (place(name) if name in known else last) for name in group.members):
+            return 0.0, 0.5
+    later = all(first < (place(name) if name in known else last) for name in observation.pending)
+    return 1.0, 1.0 if later else 0.5
 
 
 @lru_cache(maxsize=4096)
 def _chances(
-    *, missing: int, leader: int, rival: int, heard: int, tied: _Standing, tied_later: _Standing
-) -> tuple[tuple[int, bool, float], ...]:
-    """How the votes may fall: (votes of the largest class, whether it is the present leader's, probability).
+    missing: int, leader: int, rival: int, heard: int, tied: float, tied_later: float
+) -> tuple[tuple[int, float, float], ...]:
+    """How the votes may fall: (votes of the largest class, the probability that it is the leader's, that it is not).
 
     Args:
         missing: answers that may still come.
         leader: votes of the largest class, 0 where there is none.
         rival: votes of the second.
         heard: answers and failures that have come.
-        tied: who stands at a tie as things are.
-        tied_later: who stands at a tie that answers to come have made.
+        tied: how likely the leader stands at a tie as things are.
+        tied_later: at one that answers to come have made.
     """
-    chances: dict[tuple[int, bool], float] = {}
+    chances: dict[int, tuple[float, float]] = {}
     for joining in range(missing + 1):
         chance = _beta_binomial(joining, missing, max(leader, 1), max(heard - leader, 0) + 1)
         share = chance / (missing - joining + 1)
         for against in range(missing - joining + 1):
             ours, theirs = leader + joining, (rival + against if rival or against else 0)
             tie = tied_later if joining + against > 0 else tied
-            for same, weight in tie if ours == theirs else ((ours > theirs, 1.0),):
-                key = max(ours, theirs), same and leader > 0
-                chances[key] = chances.get(key, 0.0) + share * weight
-    return tuple((votes, same, chance) for (votes, same), chance in chances.items())
+            stays = tie if ours == theirs else float(ours > theirs)
+            stays = stays if leader > 0 else 0.0
+            before = chances.get(max(ours, theirs), (0.0, 0.0))
+            chances[max(ours, theirs)] = before[0] + share * stays, before[1] + share * (1.0 - stays)
+    return tuple((votes, *ways) for votes, ways in chances.items())
 
 
 def _beta_binomial(successes: int, trials: int, a: int, b: int) -> float:
