@@ -23,6 +23,7 @@ from pyramid_core.evidence import PASSES, RecordedEvidence
 from pyramid_core.prices import Price
 from pyramid_core.records import answer_of, query_of
 from pyramid_core.training import observation_of, question_key
+from pyramid_core.training.chances import Chance, chance_of, weighed
 from pyramid_core.training.examples import grade_of, responses_of
 from pyramid_core.types import Answer
 
@@ -128,6 +129,7 @@ def sheet_of(
     models: set[str] = set()
     keys: list[str] = []
     asked: set[tuple[str, bool]] = set()
+    chances: list[Chance] = []
     passing: list[list[float]] = []
     left_out = 0
     for record in records:
@@ -143,12 +145,13 @@ def sheet_of(
         query = query_of(record)
         keys.append(question_key(query.text))
         rows.append(_row(responses, wanted, len(query.text)))
+        chances.append(chance_of(record, oracle))
         if evidence is not None:
             passing.append(_passing(record, wanted, evidence))
     _check_names(wanted, models)
     if not rows:
         raise InputError("no record has an answer of the crowd: give a file of recorded answers")
-    sheet = _sheet(rows, wanted, tuple(keys), left_out)
+    sheet = _sheet(rows, chances, wanted, tuple(keys), left_out)
     if passing and not np.isnan(passing).all():
         sheet = replace(sheet, passing=np.asarray(passing, dtype=float))
     _check_grades(sheet, wanted, asked)
@@ -186,32 +189,33 @@ def answered(response: Mapping[str, Any] | None) -> bool:
 
 def _row(responses: Mapping[str, Mapping[str, Any]], wanted: Wanted, length: int) -> tuple[Any, ...]:
     oracle = responses.get(wanted.oracle)
-    propensity = 1.0 if oracle is None else oracle.get("propensity")
     return (
         [grade_of(responses.get(name), wanted.grade) for name in wanted.crowd],
         grade_of(oracle, wanted.grade),
         math.nan if wanted.weak is None else grade_of(responses.get(wanted.weak), wanted.grade),
         length,
-        1.0 if propensity is None else float(propensity),
         sum(_usd(responses.get(name), name, wanted) for name in wanted.crowd),
         _usd(oracle, wanted.oracle, wanted),
     )
 
 
-def _sheet(rows: list[tuple[Any, ...]], wanted: Wanted, keys: tuple[str, ...], left_out: int) -> Sheet:
+def _sheet(
+    rows: list[tuple[Any, ...]],
+    chances: list[Chance],
+    wanted: Wanted,
+    keys: tuple[str, ...],
+    left_out: int,
+) -> Sheet:
     singles, *columns = zip(*rows, strict=True)
-    oracle, weak, length, propensity, crowd_usd, oracle_usd = (np.asarray(c, dtype=float) for c in columns)
-    if not ((propensity > 0) & (propensity <= 1)).all():
-        raise InputError(
-            "a propensity is not above 0 and at most 1: it is the probability of having been asked"
-        )
+    oracle, weak, length, crowd_usd, oracle_usd = (np.asarray(c, dtype=float) for c in columns)
+    oracle, weight = weighed(oracle, chances)
     return Sheet(
         keys=keys,
         singles=np.asarray(singles, dtype=float),
         oracle_right=oracle,
         weak_right=None if wanted.weak is None else weak,
         length=length,
-        propensity=propensity,
+        propensity=1.0 / weight,
         crowd_usd=crowd_usd,
         oracle_usd=oracle_usd,
         left_out=left_out,
@@ -227,12 +231,12 @@ def _passing(record: Mapping[str, Any], wanted: Wanted, evidence: RecordedEviden
 
 
 def _usd(response: Mapping[str, Any] | None, name: str, wanted: Wanted) -> float:
-    """What an answer cost, by the prices given; NaN where a token count or a price is not known."""
-    if response is None or wanted.prices is None:
+    """What an answer cost, by the prices given, else as it was recorded; NaN where that is not known."""
+    result = None if response is None or response.get("cancelled") else answer_of(response)
+    if not isinstance(result, Answer):
         return math.nan
-    result = answer_of(response) if not response.get("cancelled") else None
-    cost = wanted.prices[name].cost(result.usage) if isinstance(result, Answer) else None
-    return cost.usd if cost is not None and cost.complete else math.nan
+    cost = result.cost if wanted.prices is None else wanted.prices[name].cost(result.usage)
+    return cost.usd if cost.complete else math.nan
 
 
 def _once(record: Mapping[str, Any], ids: set[str]) -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pyramid_core.errors import InputError
 from pyramid_core.routers.trees import Forest
+from pyramid_core.training.examples import FUSED, Examples
 from pyramid_core.training.extra import xgboost
 
 _FEW, _MANY = 1_500, 5_000
@@ -63,9 +64,16 @@ class Grown:
 
 
 def grow(
-    rows: npt.NDArray[np.float32], label: npt.NDArray[np.float64], *, growth: Growth, seed: int
+    rows: npt.NDArray[np.float32],
+    label: npt.NDArray[np.float64],
+    *,
+    growth: Growth,
+    seed: int,
+    weight: npt.NDArray[np.float64] | None = None,
 ) -> Grown:
     """Trees for P(label = 1); the same rows and seed give the same trees. Rows whose label is NaN are left out.
+
+    `weight` says what each row counts; None: all alike.
 
     Raises:
         InputError: the labels are all alike, so that there is nothing to learn.
@@ -92,10 +100,26 @@ def grow(
         "seed": seed,
         "verbosity": 0,
     }
-    matrix = module.DMatrix(rows[known], label=label[known], nthread=1)
+    counts = None if weight is None else weight[known]
+    matrix = module.DMatrix(rows[known], label=label[known], weight=counts, nthread=1)
     booster = module.train(dict(parameters), matrix, growth.trees)
     content = bytes(booster.save_raw("json"))
     gains = np.zeros(rows.shape[1])
     for name, gain in booster.get_score(importance_type="total_gain").items():
         gains[int(name[1:])] = gain
     return Grown(forest=Forest.read(content, where="the trees just grown"), content=content, gains=gains)
+
+
+def grow_fail(examples: Examples, among: npt.NDArray[np.bool_], *, growth: Growth, seed: int) -> Grown:
+    """Trees for "this answer is wrong", from the rows `among`."""
+    weight = examples.row_weight
+    counts = None if weight is None else weight[among]
+    return grow(examples.rows[among], examples.wrong[among], growth=growth, seed=seed, weight=counts)
+
+
+def grow_after(examples: Examples, among: npt.NDArray[np.bool_], *, growth: Growth, seed: int) -> Grown:
+    """Trees for "the oracle is right", from the rows `among` that are the largest class's before fusion."""
+    leads = among & examples.leads & (examples.view != FUSED)
+    query = examples.query[leads]
+    counts = None if examples.row_weight is None else examples.weight[query]
+    return grow(examples.rows[leads], examples.oracle_right[query], growth=growth, seed=seed, weight=counts)

@@ -13,23 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from pyramid_core.calibration import Calibration, auroc, brier, ece
-from pyramid_core.profiles import Curve, apgr, match_rate, target
-from pyramid_core.training.boosting import Growth, grow
+from pyramid_core.profiles import Curve, apgr, match_rate
+from pyramid_core.training.boosting import Growth, grow_after, grow_fail
 from pyramid_core.training.examples import COMPLETE, FUSED, PARTIAL, Examples
 from pyramid_core.training.folds import folds_of
-from pyramid_core.types import OperatingPoint
+from pyramid_core.training.points import Standing, operating_points
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-SHARES: Mapping[str, float] = {"economy": 0.5, "balanced": 0.8, "baseline-match": 1.0}
-"""What share of the gap between the crowd's vote and the oracle each operating point recovers."""
-
 LEAST_OF_A_SIZE = 50
 """Fewer queries than this say nothing of crowds of a size."""
-
-RECALL, RECALLED = "recall", 0.816
-"""The point that lets the oracle see so many of the wrong answers: what the paper reports for its Consensus router."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,23 +32,6 @@ class Scores:
 
     wrong: Floats
     after: Floats
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Standing:
-    """What stands in one view of each query.
-
-    Attributes:
-        row: [queries] the row of the class that stands; -1 where there is none.
-        p_fail: [queries] 1 where nothing stands.
-        right: [queries] whether what stands is right: 0 where nothing does, NaN where that is not known.
-        p_after: [queries] NaN where there is no prediction.
-    """
-
-    row: npt.NDArray[np.int64]
-    p_fail: Floats
-    right: Floats
-    p_after: Floats
 
 
 def held_out(examples: Examples, *, growth: Growth, folds: int, seed: int, with_after: bool) -> Scores:
@@ -71,17 +48,16 @@ def held_out(examples: Examples, *, growth: Growth, folds: int, seed: int, with_
         out = fold == number
         if not out.any():
             continue
-        wrong[out] = grow(
-            examples.rows[~out], examples.wrong[~out], growth=growth, seed=seed
-        ).forest.probabilities(examples.rows[out])
+        wrong[out] = grow_fail(examples, ~out, growth=growth, seed=seed).forest.probabilities(
+            examples.rows[out]
+        )
         if with_after:
-            leads = ~out & examples.leads & (examples.view != FUSED)
-            label = examples.oracle_right[examples.query]
-            if both_kinds(label[leads]):
-                trees = grow(examples.rows[leads], label[leads], growth=growth, seed=seed).forest
+            label = examples.oracle_right[examples.query][~out & examples.leads & (examples.view != FUSED)]
+            if both_kinds(label):
+                trees = grow_after(examples, ~out, growth=growth, seed=seed).forest
                 after[out] = trees.probabilities(examples.rows[out])
             else:
-                after[out] = np.nanmean(label[leads])
+                after[out] = np.nanmean(label)
     return Scores(wrong=wrong, after=after)
 
 
@@ -119,7 +95,9 @@ def calibrations(
     found = {"fail": Calibration.fit(p=standing.p_fail[graded], outcome=1.0 - standing.right[graded])}
     known = within & ~np.isnan(examples.oracle_right) & ~np.isnan(standing.p_after)
     if known.any():
-        found["after"] = Calibration.fit(p=standing.p_after[known], outcome=examples.oracle_right[known])
+        found["after"] = Calibration.fit(
+            p=standing.p_after[known], outcome=examples.oracle_right[known], weight=examples.weight[known]
+        )
     return found
 
 
@@ -181,66 +159,15 @@ def judge(examples: Examples, raw: Scores, *, folds: int, seed: int, may_select:
     return HeldOut(scores=scores, standing=standing, vote=vote.right, selecting=tuple(choices), raw=before)
 
 
-def curves(standing: Standing, oracle_right: Floats, among: Flags) -> tuple[Curve, Curve]:
+def curves(standing: Standing, oracle_right: Floats, among: Flags, weight: Floats) -> tuple[Curve, Curve]:
     """The profile by p_fail, and by p_fail + p_after - 1 (equal where p_after says nothing)."""
+    counts = weight[among]
     p_fail, right, after = standing.p_fail[among], standing.right[among], oracle_right[among]
     p_after = np.where(np.isnan(standing.p_after[among]), 1.0, standing.p_after[among])
     return (
-        Curve.of(score=p_fail, stands=right, after=after),
-        Curve.of(score=p_fail + p_after - 1.0, stands=right, after=after),
+        Curve.of(score=p_fail, stands=right, after=after, weight=counts),
+        Curve.of(score=p_fail + p_after - 1.0, stands=right, after=after, weight=counts),
     )
-
-
-def operating_points(
-    standing: Standing, vote: Floats, oracle_right: Floats, among: Flags, *, spare: float
-) -> dict[str, OperatingPoint]:
-    """The thresholds that recover each of `SHARES` of the gap on the queries `among`, by p_fail and by value.
-
-    The first point of a curve that touches a target does so by luck as much as by merit, so that fresh queries fall
-    a little short of it. With `spare` the target must be passed by so many standard errors of the paired difference
-    (after Breiman et al.'s one-standard-error rule, 1984); at a high rate that is little, and escalating everybody
-    always matches the oracle. A threshold of 1 (a barrier of 1) never escalates: the crowd is already there.
-    """
-    p_after = np.where(np.isnan(standing.p_after), 1.0, standing.p_after)
-    found = {}
-    for name, share in SHARES.items():
-        wanted = target(weak=vote, oracle=oracle_right, share=share)[among]
-        threshold, barrier = (
-            _sure_threshold(
-                score[among], standing.right[among] - wanted, oracle_right[among] - wanted, spare=spare
-            )
-            for score in (standing.p_fail, standing.p_fail + p_after - 1.0)
-        )
-        found[name] = OperatingPoint(
-            threshold=float(np.clip(threshold, 0.0, 1.0)), barrier=float(np.clip(barrier, -1.0, 1.0))
-        )
-    return found
-
-
-def recall_point(standing: Standing, among: Flags) -> OperatingPoint | None:
-    """The highest threshold on p_fail above which `RECALLED` of the wrong answers lie, and one standard error more.
-
-    The standard error is that of a share of so many wrong answers; without it fresh queries would fall short of the
-    target every other time. None where no standing answer among these queries is known to be wrong.
-    """
-    known = among & ~np.isnan(standing.right)
-    wrong = np.sort(standing.p_fail[known & (standing.right == 0)])
-    if not len(wrong):
-        return None
-    wanted = min(1.0, RECALLED + float(np.sqrt(RECALLED * (1 - RECALLED) / len(wrong))))
-    lowest = float(wrong[len(wrong) - int(np.ceil(wanted * len(wrong)))])
-    below = standing.p_fail[known & (standing.p_fail < lowest)]
-    threshold = (lowest + float(below.max())) / 2 if len(below) else 0.0
-    return OperatingPoint(threshold=float(np.clip(threshold, 0.0, 1.0)))
-
-
-def _sure_threshold(score: Floats, stands: Floats, after: Floats, *, spare: float) -> float:
-    """The threshold with the smallest rate at which the mean of what is gained is `spare` standard errors above 0."""
-    mean = Curve.of(score=score, stands=stands, after=after)
-    square = Curve.of(score=score, stands=stands**2, after=after**2)
-    error = np.sqrt(np.maximum(square.accuracies - mean.accuracies**2, 0.0) / len(score))
-    reached = np.flatnonzero(mean.accuracies >= spare * error - 1e-12)
-    return mean.threshold(int(reached[0]) if len(reached) else len(mean.scores))
 
 
 def known_queries(examples: Examples, held: HeldOut) -> Flags:
@@ -336,8 +263,9 @@ def _by_size(
 def _profile(
     examples: Examples, held: HeldOut, known: Flags, *, folds: int, seed: int, spare: float
 ) -> dict[str, Any]:
-    weak, oracle = float(held.vote[known].mean()), float(examples.oracle_right[known].mean())
-    by_fail, by_gain = curves(held.standing, examples.oracle_right, known)
+    counts = examples.weight[known]
+    weak, oracle = (float(np.average(r[known], weights=counts)) for r in (held.vote, examples.oracle_right))
+    by_fail, by_gain = curves(held.standing, examples.oracle_right, known, examples.weight)
     told: dict[str, Any] = {
         "profiled": int(known.sum()),
         "oracle_accuracy": _rounded(oracle),
@@ -353,7 +281,9 @@ def _profile(
         others, mine = known & (fold != number), known & (fold == number)
         if not others.any() or not mine.any():
             continue
-        points = operating_points(held.standing, held.vote, examples.oracle_right, others, spare=spare)
+        points = operating_points(
+            held.standing, held.vote, examples.oracle_right, others, spare=spare, weight=examples.weight
+        )
         for name, point in points.items():
             asked = held.standing.p_fail[mine] > point.threshold
             right = np.where(asked, examples.oracle_right[mine], held.standing.right[mine])

@@ -23,9 +23,9 @@ from pyramid_core.training.heldout import (
     calibrated,
     calibrations,
     known_queries,
-    operating_points,
     stand,
 )
+from pyramid_core.training.points import operating_points
 from pyramid_core.types import Trace
 
 ENOUGH = 100
@@ -102,8 +102,11 @@ def _refitted(router: LearnedRouter, examples: Examples, data: Mapping[str, Any]
     known = known_queries(examples, held)
     points, metrics = dict(old.operating_points), dict(old.metrics)
     if known.any():
-        points = operating_points(held.standing, held.vote, examples.oracle_right, known, spare=0.0)
-        metrics["oracle_accuracy"] = round(float(examples.oracle_right[known].mean()), 5)
+        points = operating_points(
+            held.standing, held.vote, examples.oracle_right, known, spare=0.0, weight=examples.weight
+        )
+        mean = np.average(examples.oracle_right[known], weights=examples.weight[known])
+        metrics["oracle_accuracy"] = round(float(mean), 5)
     wrong = 1.0 - held.standing.right[graded]
     metrics["recalibrated"] = {
         **data,
