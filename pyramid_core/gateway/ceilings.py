@@ -10,9 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pyramid_core.prices import Price
 from pyramid_core.types import Answer, Assessment, Decision, Options, Reply, Router, Rule, Usage, Verdict
+
+
+def price_of(member: Any) -> Price | None:
+    """What a member's tokens cost now; None where that is not known."""
+    price = getattr(member, "price", None)
+    if not isinstance(price, Price):
+        price = getattr(getattr(member, "listing", None), "price", None)
+    return price if isinstance(price, Price) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +60,12 @@ class CostCeiling:
                 decision, verdict=Verdict.ABSTAIN, reason=f"no answer stands, and {self._short(left)}"
             )
         return replace(decision, reason=f"{decision.reason} ({self._short(left)})")
+
+    def __getattr__(self, name: str) -> Any:
+        # A guard's last word (`bars`) stays the guard's; a rule without one has none here either.
+        if name == "bars":
+            return self.rule.bars  # type: ignore[attr-defined]
+        raise AttributeError(name)
 
     def _short(self, left: float) -> str:
         return f"max_cost ${self.max_cost:.3g} leaves ${max(left, 0.0):.3g}, too little for an oracle"

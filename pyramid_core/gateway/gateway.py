@@ -17,7 +17,7 @@ from pyramid_core.configuration import Mode
 from pyramid_core.decision import NAME, ThresholdRule
 from pyramid_core.errors import PyramidAbstained, PyramidFailed
 from pyramid_core.gateway.building import Build, sharing
-from pyramid_core.gateway.ceilings import CostCeiling
+from pyramid_core.gateway.ceilings import CostCeiling, price_of
 from pyramid_core.gateway.direct import Direct, closing_stream
 from pyramid_core.gateway.logs import log
 from pyramid_core.gateway.metrics import Metrics
@@ -26,10 +26,10 @@ from pyramid_core.gateway.requests import Asked, settings_of
 from pyramid_core.gateway.settings import MODES, Settings, check_mode
 from pyramid_core.gateway.shadow import Shadow
 from pyramid_core.gateway.spans import Caller, spans
-from pyramid_core.prices import Price
+from pyramid_core.guarding import EscalateTools
 from pyramid_core.pyramid import Pyramid
 from pyramid_core.records import routing_record
-from pyramid_core.types import Answer, Outcome, Token, Trace, Usage
+from pyramid_core.types import Answer, Outcome, Rule, Token, Trace, Usage
 
 Sink = Callable[..., None]
 """Takes a finished trace, and words about it as keywords."""
@@ -85,8 +85,6 @@ class Gateway:
         }
         oracle = base.oracles[0]
         self._oracle = Direct(oracle, base.members[oracle], "oracle", self.taking("oracle"))
-        prices = {name: getattr(base.members[name], "price", None) for name in base.oracles}
-        self._prices = {name: price for name, price in prices.items() if isinstance(price, Price)}
         self._shadow = Shadow(
             self.build,
             base.policy,
@@ -209,7 +207,9 @@ class Gateway:
     def _under_ceiling(self, asked: Asked, pyramid: Pyramid) -> Pyramid:
         if asked.max_cost is None:
             return pyramid
-        unknown = [name for name in pyramid.oracles if name not in self._prices]
+        priced = {name: price_of(pyramid.members[name]) for name in pyramid.oracles}
+        prices = {name: price for name, price in priced.items() if price is not None}
+        unknown = [name for name in priced if name not in prices]
         if unknown:
             raise bad(
                 f"pyramid.max_cost cannot be kept: the price of {', '.join(unknown)} is not known",
@@ -219,7 +219,7 @@ class Gateway:
         rule = CostCeiling(
             rule=pyramid.rule,
             max_cost=asked.max_cost,
-            prices=self._prices,
+            prices=prices,
             tokens=settings.get("max_completion_tokens") or settings.get("max_tokens"),
         )
         return self.build(rule=rule, on_trace=self.taking("pyramid"))
@@ -259,7 +259,7 @@ class Gateway:
         """The pyramid, and one for each operating point of its router's card."""
         taking = self.taking("pyramid")
         return {NAME: self.build(on_trace=taking)} | {
-            f"{NAME}:{point}": self.build(rule=ThresholdRule(operating_point=point), on_trace=taking)
+            f"{NAME}:{point}": self.build(rule=_guarded(base.rule, point), on_trace=taking)
             for point in sorted(base.router.operating_points)
         }
 
@@ -279,6 +279,12 @@ class Gateway:
 
 _KEPT = ("pyramid", "crowd", "shadow")
 """Modes whose traces hold a crowd's answers."""
+
+
+def _guarded(rule: Rule, point: str) -> Rule:
+    """The rule of an operating point; what only an oracle may do under `rule` stays so."""
+    at_point = ThresholdRule(operating_point=point)
+    return EscalateTools(at_point, rule.tools) if isinstance(rule, EscalateTools) else at_point
 
 
 def _total_usage(trace: Trace) -> Usage | None:

@@ -347,6 +347,33 @@ def test_a_ceiling_on_cost_keeps_a_dear_oracle_from_being_asked():
     assert alone.status_code == 400
 
 
+def test_what_only_an_oracle_may_do_stays_so_at_every_operating_point_and_under_a_ceiling():
+    from pyramid_core.decision import ThresholdRule
+    from pyramid_core.guarding import EscalateTools
+    from pyramid_core.prices import Price
+    from pyramid_core.types import ToolCall, Usage
+
+    class Pays(Told):
+        async def aask(self, query):
+            from dataclasses import replace
+
+            return replace(
+                await super().aask(query), text="", tool_calls=(ToolCall(name="pay", arguments={}),)
+            )
+
+    price, usage = Price(input=0.1, output=0.1), Usage(input_tokens=5, output_tokens=5)
+    oracle = Told("big", text="no", price=price, usage=usage)
+    tools = [{"type": "function", "function": {"name": "pay"}}]
+    rule = EscalateTools(ThresholdRule(1.0), {"pay"})
+    with running(told_build(Pays("a"), Pays("b"), oracle=oracle, rule=rule)) as found:
+        for model in ("pyramid", "pyramid:economy"):
+            assert found.ask(model=model, tools=tools).json()["pyramid"]["answered_by"] == "big"
+        poor = found.ask(tools=tools, pyramid={"max_cost": 0.001})
+        late = found.ask(tools=tools, pyramid={"max_cost": 0.001, "deadline": 1e-9})
+    assert poor.status_code == 422
+    assert late.status_code in {422, 504}
+
+
 def test_a_ceiling_that_cannot_be_kept_is_refused(server):
     response = server.ask(pyramid={"max_cost": 0.01})
     assert response.status_code == 400
