@@ -93,6 +93,18 @@ class TestWalk:
         assert without_times(walked[1][1]) == without_times(shown)
 
 
+class TestReadme:
+    def test_its_commands_are_those_of_the_walk(self):
+        readme = (ROOT / "README.md").read_text(encoding="utf-8")
+        section = readme.partition("\n## On your own traffic\n")[2].partition("\n## ")[0]
+        commands, asking = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+        _install, _, rest = commands.partition("\n\n")
+        shell = [text.strip() for language, text in BLOCKS if language == "sh"]
+        assert re.sub(r"\n+", "\n", rest).strip() == re.sub(r"\n+", "\n", "\n".join(shell))
+        (python,) = [text for language, text in BLOCKS if language == "python"]
+        assert asking == f"python - <<'END'\n{python}END\n"
+
+
 class TestPage:
     def test_its_python_runs(self, tmp_path):
         (source,) = re.findall(r"^```python\n(.*?)^```$", REST, re.MULTILINE | re.DOTALL)
