@@ -34,7 +34,7 @@ class Calls:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._gate = Gate(endpoint.max_concurrency)
-        self._connections = Connections()
+        self._connections = Connections(endpoint.base_url)
         self._key = KeySource(env=endpoint.api_key_env, file=endpoint.api_key_file)
 
     async def ask(self, query: Query) -> Answer:
@@ -89,12 +89,14 @@ class Calls:
         if key is not None:
             bearer = mine.key_header.lower() == "authorization"
             headers[mine.key_header] = Secret(f"Bearer {key}") if bearer else key
-        async with tries.phase("waiting for its turn (max_concurrency)", None):
-            await self._gate.enter()
+        if not self._gate.open():
+            async with tries.phase("waiting for its turn (max_concurrency)", None):
+                await self._gate.enter()
         try:
             async with posted(
                 await self._connections.session(),
                 f"{mine.base_url}/chat/completions",
+                proxy=self._connections.proxy,
                 headers=headers,
                 data=data,
                 timeouts=mine.timeouts,

@@ -76,11 +76,20 @@ class Gate:
         self._lock = threading.Lock()
         self._queue: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
 
+    def open(self) -> bool:
+        """Take a turn, if one is free; whoever has had it must `leave`."""
+        with self._lock:
+            free = self._free > 0 and not self._queue
+            self._free -= free
+            return free
+
     async def enter(self) -> None:
-        """Wait for a turn; whoever has had it must `leave`."""
+        """Wait for a turn, as `open` gives it."""
+        if self.open():
+            return
         loop = asyncio.get_running_loop()
         with self._lock:
-            if self._free and not self._queue:
+            if self._free and not self._queue:  # somebody has left meanwhile
                 self._free -= 1
                 return
             ticket = (loop, loop.create_future())

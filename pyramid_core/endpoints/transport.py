@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from pyramid_core.endpoints.limits import Tries
 from pyramid_core.endpoints.settings import Timeouts
@@ -48,11 +49,12 @@ class Connections:
         MissingExtra: aiohttp is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, url: str) -> None:
         try:
             import aiohttp  # noqa: F401 - here, where it may take its time, and not in the first call on a loop
         except ImportError as error:
             raise MissingExtra("aiohttp", "endpoints") from error
+        self.proxy = _proxy(url)
         self._sessions: dict[
             asyncio.AbstractEventLoop, tuple[ClientSession, weakref.finalize[Any, Connections]]
         ] = {}
@@ -108,13 +110,20 @@ async def _kept_session() -> AsyncGenerator[ClientSession, None]:
         connector=TCPConnector(limit=0, keepalive_timeout=KEEP_SECONDS, ssl=_tls()),
         cookie_jar=DummyCookieJar(),
         timeout=ClientTimeout(total=None, sock_connect=None, sock_read=None),
-        trust_env=True,
         auto_decompress=True,
     )
     try:
         yield session
     finally:
         await session.close()
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment names for an address. Asked once: aiohttp would ask for every request, and read
+    keys out of a .netrc file as well.
+    """
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
 
 
 @cache
@@ -134,6 +143,7 @@ async def posted(
     session: ClientSession,
     url: str,
     *,
+    proxy: str | None,
     headers: Mapping[str, str],
     data: bytes,
     timeouts: Timeouts,
@@ -157,7 +167,7 @@ async def posted(
             async with tries.phase("waiting for the answer's first byte", allowed):
                 with translated(url):
                     response = await session.post(
-                        url, data=data, headers=headers, allow_redirects=False, timeout=limit
+                        url, data=data, headers=headers, allow_redirects=False, timeout=limit, proxy=proxy
                     )
             if response.status not in REDIRECTS:
                 break
@@ -193,8 +203,7 @@ class translated:  # noqa: N801 - reads as what it does: with translated(url)
     """aiohttp's errors as the project's, within a `with`."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._place = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        self._url = url
 
     def __enter__(self) -> None: ...
 
@@ -203,7 +212,9 @@ class translated:  # noqa: N801 - reads as what it does: with translated(url)
             return
         import aiohttp
 
-        place, why = self._place, getattr(error, "strerror", None) or str(error) or type(error).__name__
+        parts = urlsplit(self._url)
+        place = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         if isinstance(error, aiohttp.ClientConnectorDNSError):
             again = error.os_error.errno == socket.EAI_AGAIN
             raise EndpointUnreachable(
@@ -256,6 +267,8 @@ async def pieces(
                 f"the answer has more than {most:,} bytes (max_bytes), and was dropped there"
             )
         yield piece
+        if response.content.at_eof():
+            return
 
 
 async def drain(response: ClientResponse) -> None:

@@ -349,3 +349,12 @@ def test_log_probabilities_of_other_shapes(found, read):
     with serving(says(body=completion("4", logprobs=found))) as server:
         answer = Endpoint(server.url, "m").ask(QUESTION)
     assert (answer.logprobs, answer.token_texts) == read
+
+
+def test_the_environments_proxy_is_asked(monkeypatch, server):
+    monkeypatch.setenv("http_proxy", server.url.removesuffix("/v1"))
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    answer = Endpoint("http://models.example.invalid/v1", "m").ask(QUESTION)
+    assert answer.text == "The answer is 4."
+    assert server.asked[0].path == "http://models.example.invalid/v1/chat/completions"
