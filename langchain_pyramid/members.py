@@ -14,15 +14,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
-from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import Runnable
 
 from langchain_pyramid.binding import Binding, Bound, bound, models_in, name_of
 from langchain_pyramid.calls import Call, call_of
+from langchain_pyramid.histories import has_picture, providers_of, suited
 from langchain_pyramid.messages import Unusable, answer_of
 from langchain_pyramid.runs import ChildRun
-from pyramid_core.errors import ContractError
+from pyramid_core.errors import ContractError, InputError
 from pyramid_core.prices import Price
 from pyramid_core.tool_schemas import fault_of
 from pyramid_core.types import Answer, Query, Token
@@ -38,11 +39,12 @@ class Asked:
     ready: Bound
     call: Call
     child: ChildRun
+    messages: list[BaseMessage]
 
     def arguments(self) -> dict[str, Any]:
         """What the runnable's four methods are called with; a member's own `stop` stands where none is given."""
         stop = {} if self.call.stop is None else {"stop": self.call.stop}
-        return {"input": list(self.call.messages), "config": self.child.config, **stop, **self.call.settings}
+        return {"input": self.messages, "config": self.child.config, **stop, **self.call.settings}
 
 
 class SyncChatMember:
@@ -68,6 +70,9 @@ class SyncChatMember:
         self.name = name
         self.role = role
         self._prices = _priced(runnable, name, prices or {})
+        models = list(models_in(runnable))
+        self._providers = frozenset[str]().union(*map(providers_of, models))
+        self._blind = all((model.profile or {}).get("image_inputs") is False for model in models)
         self._bound: dict[str, Bound] = {}
 
     def ask(self, query: Query) -> Answer:
@@ -111,7 +116,10 @@ class SyncChatMember:
     def _asked(self, query: Query, manager: type[Any]) -> Asked:
         call = call_of(query)
         child = ChildRun(call.parent, role=self.role, member=self.name, manager=manager)
-        return Asked(ready=self.bound(call.binding), call=call, child=child)
+        if self._blind and has_picture(call.messages):
+            raise InputError(f"member {self.name!r} cannot see pictures, and one was sent")
+        messages = suited(call.messages, self._providers)
+        return Asked(ready=self.bound(call.binding), call=call, child=child, messages=messages)
 
     def _checked(self, message: Any) -> Any:
         if not isinstance(message, AIMessage):
