@@ -40,7 +40,7 @@ from langchain_pyramid.binding import (
 )
 from langchain_pyramid.building import PARTS, Built, build, check_timeout
 from langchain_pyramid.calls import PARENT, PRIVATE, STRUCTURED, Call, check_stop
-from langchain_pyramid.roster import by_name, profile_of
+from langchain_pyramid.roster import able_crowd, by_name, profile_of
 from langchain_pyramid.runs import Parent
 from langchain_pyramid.turns import Turn, from_cache
 from pyramid_core import __version__
@@ -62,6 +62,8 @@ class ChatPyramid(BaseChatModel):
         rule: a rule, or the threshold on p_fail as a number; None: the router's `baseline-match` point.
         escalate_tools: names of tools whose calls are the oracle's to make, whatever the crowd says
             (`pyramid_core.guarding.EscalateTools`).
+        toolless: what becomes of a member of the crowd that cannot be given the tools or the schema that are bound:
+            `refuse` names it in an error, `leave out` goes on without it.
         policy: when the rule is asked and what runs meanwhile (`pyramid_core.types.Policy`).
         prices: `pyramid_core.prices.Price` by model name, for the bill; without them costs are unknown.
         trace_handlers: callback handlers, or classes of them, that see every member's run although they show
@@ -86,6 +88,7 @@ class ChatPyramid(BaseChatModel):
     router: Any = Field(default=None, exclude=True, repr=False)
     rule: Any = Field(default=None, exclude=True, repr=False)
     escalate_tools: Any = Field(default=None, exclude=True, repr=False)
+    toolless: Literal["refuse", "leave out"] = Field(default="refuse", repr=False)
     policy: Any = Field(default=None, exclude=True, repr=False)
     prices: Any = Field(default=None, exclude=True, repr=False)
     trace_handlers: Any = Field(default=(), exclude=True, repr=False)
@@ -336,17 +339,17 @@ class ChatPyramid(BaseChatModel):
         """Bind tools; each member binds them in its own schema.
 
         Raises:
-            InputError: names the member that cannot call tools.
+            InputError: names the member that cannot call tools, or the tool that is none.
         """
         formatted = [formatted_tool(tool, place) for place, tool in enumerate(tools)]
         check_tools(formatted)
         options = {name: kwargs[name] for name in BOUND_NAMES if kwargs.get(name) is not None}
-        self._try(Binding(tools=tuple(formatted), tool_choice=tool_choice, options=options))
+        able = self._able(Binding(tools=tuple(formatted), tool_choice=tool_choice, options=options))
         choice = {} if tool_choice is None else {"tool_choice": tool_choice}
         if kwargs.get("ls_structured_output_format"):
             # The base class's with_structured_output: only here the schema is still what the user gave.
             kwargs[STRUCTURED] = Structured(tools[0], FUNCTION_CALLING)
-        return self.bind(tools=formatted, **choice, **kwargs)
+        return able.bind(tools=formatted, **choice, **kwargs)
 
     def with_structured_output(
         self,
@@ -377,12 +380,13 @@ class ChatPyramid(BaseChatModel):
                 f"strict; not {method!r} with {sorted(kwargs)}"
             )
         structured = Structured(schema, method, {} if strict is None else {"strict": strict})
-        self._try(Binding(structured=structured))
+        able = self._able(Binding(structured=structured))
         told = {"kwargs": {"method": method}, "schema": schema}
-        llm = self.bind(**{STRUCTURED: structured, "ls_structured_output_format": told})
+        llm = able.bind(**{STRUCTURED: structured, "ls_structured_output_format": told})
         return parsed_by(llm, structured, include_raw=include_raw)
 
-    def _try(self, binding: Binding) -> None:
-        """Let every member refuse now rather than at the first call."""
-        for member in self._build(self.model).roster.members:
-            member.bound(binding)
+    def _able(self, binding: Binding) -> ChatPyramid:
+        """This pyramid, or where the user allows it one without those that cannot be given `binding`."""
+        leave_out = self.toolless == "leave out"
+        crowd = able_crowd(self._build(self.model).roster, self.crowd, binding, leave_out=leave_out)
+        return self if crowd is None else self.model_copy(update={"crowd": crowd})

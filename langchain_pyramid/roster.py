@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 from langchain_core.language_models import BaseChatModel, ModelProfile
 from langchain_core.runnables import Runnable, RunnableWithFallbacks
 
-from langchain_pyramid.binding import models_in, name_of, through
+from langchain_pyramid.binding import Binding, models_in, name_of, through
 from langchain_pyramid.members import ChatMember, StreamingChatMember, SyncChatMember
 from pyramid_core.errors import InputError, MissingExtra, redacted
 from pyramid_core.prices import Price, check_prices
@@ -78,6 +78,37 @@ def roster_of(crowd: Any, oracle: Any, prices: Mapping[str, Price] | None) -> Ro
         oracles=tuple(members[-len(oracles) :]),
         fingerprint=hashlib.sha256(_canonical([_described(m) for m in everyone]).encode()).hexdigest(),
     )
+
+
+def able_crowd(
+    roster: Roster, crowd: Sequence[Any], binding: Binding, *, leave_out: bool
+) -> list[Any] | None:
+    """Those of the crowd that can be given `binding`; None where all can.
+
+    Args:
+        roster: the members.
+        crowd: what they were made from, in the same order.
+        binding: what is to be bound.
+        leave_out: go on without members of the crowd that cannot; an oracle is never left out.
+
+    Raises:
+        InputError: names the member that cannot, or says that none of the crowd can.
+    """
+    for oracle in roster.oracles:
+        oracle.bound(binding)
+    able, last = [], None
+    for member, given in zip(roster.crowd, crowd, strict=True):
+        try:
+            member.bound(binding)
+        except InputError as error:
+            if not leave_out:
+                raise
+            last = error
+        else:
+            able.append(given)
+    if not able and last is not None:
+        raise last
+    return able if last is not None else None
 
 
 def by_name(members: Any, place: str) -> Any:
