@@ -157,10 +157,11 @@ class Routes:
     async def _asked(self, request: Request) -> Asked:
         limits = self._gateway.settings.limits
         body = parse(await read_body(request, limits))
-        asked = checked(body, limits, name=request.state.request)
-        request.state.visit.fields["model"] = asked.model[:80]
+        visit = request.state.visit
+        asked = checked(body, limits, name=visit.own)
+        visit.fields |= {"model": asked.model[:80], "query": visit.own}
         if self._gateway.settings.log_content:
-            request.state.visit.fields["asked"] = asked.query.text
+            visit.fields["asked"] = asked.query.text
         return asked
 
     async def _answer(self, asked: Asked, caller: Caller) -> Answered:

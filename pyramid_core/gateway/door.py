@@ -63,7 +63,7 @@ class Door:
         visit = _Visit(scope, send)
         # Starlette's routes raise where they would otherwise answer in their own words.
         scope["app"] = self
-        scope["state"] = {**scope.get("state", {}), "request": visit.id, "visit": visit}
+        scope["state"] = {**scope.get("state", {}), "visit": visit}
         try:
             self._let_in(scope)
             await self._app(scope, receive, visit.send)
@@ -133,13 +133,15 @@ class _Visit:
 
     Attributes:
         id: of the request; the client's own where it is harmless.
+        own: an id that no other request has, for the answer and its trace.
         status: what was answered, or None.
         fields: what the log is to say about it.
     """
 
     def __init__(self, scope: Scope, send: Send) -> None:
         given = Headers(scope=scope).get("x-request-id", "")
-        self.id = given if _SAFE_ID.fullmatch(given) else uuid4().hex
+        self.own = uuid4().hex
+        self.id = given if _SAFE_ID.fullmatch(given) else self.own
         self.began = time.monotonic()
         self.method: str = scope["method"]
         self.path: str = scope["path"]

@@ -41,7 +41,7 @@ class Answered:
 
     Attributes:
         answer: what is said.
-        record: the routing record, with the mode and the request's id.
+        record: the routing record, with the mode and the query's id.
         usage: the sum over every member that said what it used; None where none did.
     """
 
@@ -75,6 +75,7 @@ class Gateway:
         self._spans = spans()
         self._running: set[asyncio.Task[Any]] = set()
         self._behind: set[asyncio.Task[None]] = set()
+        self._exploring: set[str] = set()
         base, self.build = sharing(build)
         self._pyramids = self._named_pyramids(base)
         policy = replace(base.policy, escalations=0, speculate=None, ask_before=False)
@@ -100,8 +101,8 @@ class Gateway:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is being answered, and no crowd is being asked behind an answer."""
-        return not self._running and not self._behind
+        """Whether nothing is being answered, and nobody is being asked behind an answer."""
+        return not self._running and not self._behind and not self._exploring
 
     def switch(self, mode: object) -> Mode:
         """Change who answers, from the next query on.
@@ -227,7 +228,9 @@ class Gateway:
     def _answered(self, asked: Asked, mode: Mode, way: Pyramid | Direct, outcome: Outcome) -> Answered:
         if mode == "shadow" and way is self._oracle:
             self._ask_behind(asked, way.name, outcome.answer)
-        told = {"mode": mode, "request": asked.query.id}
+        if not outcome.trace.settled:
+            self._exploring.add(asked.query.id)
+        told = {"mode": mode, "query": asked.query.id}
         return Answered(
             answer=outcome.answer,
             record=routing_record(outcome.trace) | told,
@@ -267,6 +270,7 @@ class Gateway:
         """What takes finished traces of a mode: they are counted, shown and kept."""
 
         def take(trace: Trace) -> None:
+            self._exploring.discard(trace.query.id)
             record = self.metrics.finished(trace, mode)
             caller = _CALLER.get()
             if self._spans is not None and caller is not None:

@@ -116,6 +116,7 @@ class Line:
         self.begun = False
         self._send = send
         self._limits = limits
+        self._turn = asyncio.Lock()  # The head goes before what it is the head of, whoever sends it.
         self._quiet_since = asyncio.get_running_loop().time()
 
     async def event(self, data: Mapping[str, Any]) -> None:
@@ -125,13 +126,15 @@ class Line:
     async def write(self, piece: bytes) -> None:
         """Send bytes."""
         self._quiet_since = asyncio.get_running_loop().time()
-        await self._begin()
-        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        async with self._turn:
+            await self._begin()
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def close(self) -> None:
         """End the stream."""
-        await self._begin()
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        async with self._turn:
+            await self._begin()
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def keep_open(self) -> None:
         """Until cancelled, send the head when it has waited long enough, and a comment in every silence.

@@ -182,6 +182,19 @@ class TestExploring:
         assert trace.context.propensity == 1.0
         assert [call.purpose for call in trace.calls if call.who == "big"] == ["exploration"]
 
+    def test_is_waited_for_when_the_server_stops(self):
+        import threading
+
+        wait, kept = threading.Event(), Kept()
+        oracle = Told("big", wait=wait)
+        build = told_build(Told("a"), Told("b"), oracle=oracle, router=ConstantRouter(0.0), explore=1.0)
+        with running(build, sink=kept) as found:
+            found.ask()
+            assert oracle.started.wait(10)
+            assert not found.gateway.idle
+            threading.Timer(0.2, wait.set).start()
+        assert [call.state for call in kept[0][0].calls if call.who == "big"] == ["done"]
+
 
 class TestTraceSink:
     def sink(self, folder, **settings):
