@@ -47,7 +47,7 @@ class Running:
 
 
 @contextmanager
-def running(build=None, settings=None, *, sink=None, stop_at_end=True):
+def running(build=None, settings=None, *, sink=None):
     """Serve what `build` makes; by default the embedded models."""
     gateway = Gateway(build or embedded_build(), settings or Settings(port=0), sink=sink)
     ready, found = threading.Event(), {}
@@ -68,8 +68,13 @@ def running(build=None, settings=None, *, sink=None, stop_at_end=True):
     assert ready.wait(30)
     try:
         yield Running(gateway, server, found["url"], found["loop"])
+    except BaseException:
+        # A test that has failed may have left members waiting for ever.
+        gateway.draining = server.should_exit = True
+        found["loop"].call_soon_threadsafe(gateway.cancel_all)
+        raise
     finally:
-        if stop_at_end and not gateway.draining:
+        if not gateway.draining:
             server.handle_exit(signal.SIGTERM, None)
         thread.join(30)
         assert not thread.is_alive()
