@@ -22,9 +22,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if body.get("stream"):
-            self.stream(body, *reply(body))
+            self.stream(body, *self.server.answer(body))
         else:
-            self.whole(body, *reply(body))
+            self.whole(body, *self.server.answer(body))
 
     def whole(self, body, text, calls):
         message = {"role": "assistant", "content": text, **({"tool_calls": calls} if calls else {})}
@@ -96,12 +96,18 @@ def reply(body):
 class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
+    answer = staticmethod(reply)
 
 
 @contextmanager
-def serving():
-    """Its address."""
+def serving(answer=reply):
+    """Its address.
+
+    Args:
+        answer: the text and the tool calls for a request's body.
+    """
     with Server(("127.0.0.1", 0), Handler) as server:
+        server.answer = answer
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/v1"
         server.shutdown()
