@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,17 +168,3 @@ def embedded_crowd() -> tuple[EmbeddedModel, ...]:
 def embedded_oracle() -> EmbeddedModel:
     """The oracle: ten times their size, and right nearly always."""
     return EmbeddedModel(name=ORACLE)
-
-
-def openai_logprobs(answer: Answer) -> list[dict[str, Any]]:
-    """An embedded model's log-probabilities as OpenAI's chat completions give them, one entry a token."""
-    values, texts = answer.logprobs or (), answer.token_texts or ()
-    alternatives = answer.top_logprobs or ((),) * len(values)
-    return [
-        {
-            "token": text,
-            "logprob": value,
-            "top_logprobs": [{"token": token, "logprob": logprob} for token, logprob in top],
-        }
-        for text, value, top in zip(texts, values, alternatives, strict=True)
-    ]

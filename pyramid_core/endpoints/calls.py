@@ -64,11 +64,13 @@ class Calls:
 
     def _data(self, query: Query, *, stream: bool) -> bytes:
         mine = self._endpoint
+        # llama.cpp refuses log-probabilities in a stream with tools; the answer is worth more than they are.
+        told = None if stream and query.tools else mine.top_logprobs
         settings = {
             "temperature": mine.temperature,
             "max_tokens": mine.max_tokens,
-            "logprobs": None if mine.top_logprobs is None else True,
-            "top_logprobs": mine.top_logprobs,
+            "logprobs": None if told is None else True,
+            "top_logprobs": told,
             **mine.extra,
         }
         if stream and not mine.stream_usage:

@@ -44,7 +44,8 @@ class Endpoint:
         temperature: None: the server's default.
         max_tokens: of an answer; None: the server's default.
         top_logprobs: ask for log-probabilities with so many alternatives for each token, 1 or more (there are servers
-            that give none at 0); None: do not ask.
+            that give none at 0); None: do not ask. A stream with tools is never asked for them: there are servers that
+            refuse it.
         system: a system message for conversations that have none.
         stream_usage: ask for usage in streams; servers exist that do not take that.
         extra: further keys of the request body (seed, stop, response_format, max_completion_tokens, ...).

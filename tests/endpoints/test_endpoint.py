@@ -76,6 +76,11 @@ class TestEachWayOfAsking:
         sent = server.asked[0].body
         assert (sent["tools"], sent["tool_choice"], sent["response_format"]) == ([TOOL], "required", SCHEMA)
         assert (sent["temperature"], sent["seed"], sent["top_k"]) == (0.0, 1, 9)
+        assert ("logprobs" in sent, "top_logprobs" in sent) == ("stream" not in way, "stream" not in way)
+
+    def test_asks_for_log_probabilities(self, server, way):
+        WAYS[way](Endpoint(server.url, "m", top_logprobs=3), QUESTION)
+        sent = server.asked[0].body
         assert (sent["logprobs"], sent["top_logprobs"]) == (True, 3)
 
     def test_gives_tool_calls_and_log_probabilities(self, way):
