@@ -305,7 +305,7 @@ class LLMConformance:
 
     def test_an_empty_conversation_is_refused(self, llm):
         self.need(self.refuses_empty, "answers an empty conversation")
-        with pytest.raises(Exception):  # noqa: B017, PT011 - a provider's own error, or one of Python's
+        with pytest.raises(Exception):  # noqa: B017 - a provider's own error, or one of Python's
             llm.chat([])
 
     def test_responses_can_be_written_down(self, llm):
