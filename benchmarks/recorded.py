@@ -2,6 +2,7 @@
 
     python benchmarks/recorded.py --out build/recorded             every set that is not there yet, then the tables
     python benchmarks/recorded.py --out build/recorded mmlu-paper  these sets
+    python benchmarks/recorded.py --out build/recorded ablation labels production  these further tables
     python benchmarks/recorded.py --out build/recorded --tables    the tables of what is there
 
 The recorded sets are looked for in PYRAMID_DATA, else beside the project. Twice the same command, twice the same figures.
@@ -19,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyramid_core.evaluation.profile import Plan, profile
+import recorded_more
+
+from pyramid_core.evaluation.profile import Plan, Records, profile
 from pyramid_core.evaluation.sheet import Wanted
 from pyramid_core.records import read_records
 
@@ -134,24 +137,41 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true", help="run nothing")
     asked = parser.parse_args()
     folder = Path(os.environ.get("PYRAMID_DATA") or ROOT.parent / "shared" / "data")
-    unknown = set(asked.sets) - set(SETS)
+    every = (*SETS, *recorded_more.TABLES)
+    unknown = set(asked.sets) - set(every)
     if unknown:
-        sys.exit(f"no set is called {', '.join(sorted(unknown))}: there are {', '.join(SETS)}")
+        sys.exit(f"no set or table is called {', '.join(sorted(unknown))}: there are {', '.join(every)}")
     if not asked.tables:
         if not folder.is_dir():
             sys.exit(f"the recorded answers are not at {folder}: set PYRAMID_DATA to their folder")
         asked.out.mkdir(parents=True, exist_ok=True)
-        for name in asked.sets or SETS:
+        for name in asked.sets or every:
             measure(name, folder, asked.out, seeds=asked.seeds)
     print_tables(asked.out)
+    print_further(asked.out)
 
 
 def measure(name: str, folder: Path, out: Path, *, seeds: int) -> None:
-    """Profile one set, unless its file is there."""
+    """Profile one set, or make one further table, unless its file is there."""
     kept = out / f"{name}.json"
     if kept.is_file():
         return
-    row, began = SETS[name], time.perf_counter()
+    began = time.perf_counter()
+    told: Any
+    if name in SETS:
+        told = profile(*planned(name, folder, seeds=seeds))
+    else:
+        wanted = {one: planned(one, folder, seeds=1) for one in recorded_more.OF[name]}
+        told = recorded_more.TABLES[name](wanted)
+    part = kept.with_suffix(".part")
+    part.write_text(json.dumps(told, indent=1, allow_nan=False), "utf-8")
+    part.replace(kept)
+    print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+def planned(name: str, folder: Path, *, seeds: int) -> tuple[Records, Plan]:
+    """A set's records, and how it is profiled."""
+    row = SETS[name]
     plan = Plan(
         wanted=Wanted(crowd=row.crowd, oracle=row.oracle, weak=row.weak, grade=row.grade),
         kind=row.kind,
@@ -159,11 +179,21 @@ def measure(name: str, folder: Path, out: Path, *, seeds: int) -> None:
         seeds=seeds,
         fusion=row.kind == "value",
     )
-    told = profile(lambda: read_records(folder / f"{row.file}.jsonl.gz"), plan)
-    part = kept.with_suffix(".part")
-    part.write_text(json.dumps(told, indent=1, allow_nan=False), "utf-8")
-    part.replace(kept)
-    print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+    return lambda: read_records(folder / f"{row.file}.jsonl.gz"), plan
+
+
+def print_further(out: Path) -> None:
+    """Markdown of the further tables that are there."""
+    for name in recorded_more.TABLES:
+        if not (out / f"{name}.json").is_file():
+            continue
+        lines = json.loads((out / f"{name}.json").read_text("utf-8"))
+        headings = [key for key in lines[0] if not key.endswith("_ci")]
+        cells = [
+            tuple(with_interval(line, key) if isinstance(line[key], float) else line[key] for key in headings)
+            for line in lines
+        ]
+        print_table(name.capitalize(), tuple(key.replace("_", " ") for key in headings), cells)
 
 
 def print_tables(out: Path) -> None:

@@ -78,6 +78,7 @@ class Sheet:
         propensity: [n] the probability with which the oracle was asked; 1 where every query was.
         crowd_usd: [n] what the crowd's answers cost.
         oracle_usd: [n] what the oracle's did.
+        member_usd: [n, members] what each member's answer cost; None: not known.
         left_out: records without any answer of the crowd.
         passing: [n, members] whether a member's program passes the question's own examples; None where none was run.
     """
@@ -92,6 +93,7 @@ class Sheet:
     oracle_usd: Floats
     left_out: int
     passing: Floats | None = None
+    member_usd: Floats | None = None
 
     @property
     def questions(self) -> int:
@@ -194,7 +196,7 @@ def _row(responses: Mapping[str, Mapping[str, Any]], wanted: Wanted, length: int
         grade_of(oracle, wanted.grade),
         math.nan if wanted.weak is None else grade_of(responses.get(wanted.weak), wanted.grade),
         length,
-        sum(_usd(responses.get(name), name, wanted) for name in wanted.crowd),
+        [_usd(responses.get(name), name, wanted) for name in wanted.crowd],
         _usd(oracle, wanted.oracle, wanted),
     )
 
@@ -206,17 +208,18 @@ def _sheet(
     keys: tuple[str, ...],
     left_out: int,
 ) -> Sheet:
-    singles, *columns = zip(*rows, strict=True)
-    oracle, weak, length, crowd_usd, oracle_usd = (np.asarray(c, dtype=float) for c in columns)
+    columns = (np.asarray(column, dtype=float) for column in zip(*rows, strict=True))
+    singles, oracle, weak, length, member_usd, oracle_usd = columns
     oracle, weight = weighed(oracle, chances)
     return Sheet(
         keys=keys,
-        singles=np.asarray(singles, dtype=float),
+        singles=singles,
         oracle_right=oracle,
         weak_right=None if wanted.weak is None else weak,
         length=length,
         propensity=1.0 / weight,
-        crowd_usd=crowd_usd,
+        crowd_usd=member_usd.sum(axis=1),
+        member_usd=member_usd,
         oracle_usd=oracle_usd,
         left_out=left_out,
     )
@@ -250,8 +253,29 @@ def _once(record: Mapping[str, Any], ids: set[str]) -> None:
     ids.add(str(name))
 
 
+def check_records(records: Iterable[Mapping[str, Any]], names: Iterable[str]) -> None:
+    """Raise unless each id is there once, and an answer of everybody who is named.
+
+    Raises:
+        InputError: an id occurs twice, or a name occurs in no record.
+        TraceError: a record cannot be read.
+    """
+    ids: set[str] = set()
+    models: set[str] = set()
+    for record in records:
+        _once(record, ids)
+        models |= responses_of(record).keys()
+    _check_known(names, models)
+
+
 def _check_names(wanted: Wanted, models: set[str]) -> None:
-    for name in (*wanted.crowd, wanted.oracle, *([wanted.weak] if wanted.weak else [])):
+    _check_known((*wanted.crowd, wanted.oracle, *([wanted.weak] if wanted.weak else [])), models)
+
+
+def _check_known(names: Iterable[str], models: set[str]) -> None:
+    if not models:
+        raise InputError("the file has no record with an answer: give a file of recorded answers")
+    for name in names:
         if name not in models:
             raise InputError(f"no record has an answer of {name!r}: {_near(name, models)}")
 
