@@ -123,7 +123,7 @@ class ChatPyramid(BaseChatModel):
 
     def _build(self, model: str) -> Built:
         """The pyramid that answers under this name, made anew where a field has changed since."""
-        parts = tuple(getattr(self, name) for name in PARTS)
+        parts = tuple(map(self.__dict__.get, PARTS))
         built = self._built.get(model)
         if built is None or not built.made_of(parts):
             built = self._built[model] = build(model, parts)

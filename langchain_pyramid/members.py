@@ -74,6 +74,7 @@ class SyncChatMember:
         self._providers = frozenset[str]().union(*map(providers_of, models))
         self._blind = all((model.profile or {}).get("image_inputs") is False for model in models)
         self._bound: dict[str, Bound] = {}
+        self._as_it_is = Bound(runnable=runnable, binding=Binding())
 
     def ask(self, query: Query) -> Answer:
         """Invoke the model on the calling thread."""
@@ -104,6 +105,8 @@ class SyncChatMember:
         Raises:
             InputError: the model cannot be given that.
         """
+        if binding.empty:
+            return self._as_it_is
         key = binding.key()
         ready = self._bound.get(key)
         if ready is None:

@@ -50,7 +50,7 @@ def answer_of(message: AIMessage, *, text: str | None = None) -> Answer:
     """
     metadata = message.response_metadata
     return Answer(
-        text=str(message.text) if text is None else text,
+        text=_text(message) if text is None else text,
         tool_calls=(
             *(ToolCall(name=c["name"], arguments=c["args"], id=c["id"]) for c in message.tool_calls),
             *(
@@ -64,6 +64,10 @@ def answer_of(message: AIMessage, *, text: str | None = None) -> Answer:
         usage=usage_of(message.usage_metadata),
         **read_logprobs(metadata.get("logprobs")),
     )
+
+
+def _text(message: AIMessage) -> str:
+    return message.content if isinstance(message.content, str) else str(message.text)
 
 
 def _span(found: Any) -> tuple[int, int] | None:

@@ -227,20 +227,24 @@ class ChildRun:
     """
 
     def __init__(self, parent: Parent | None, *, role: str, member: str, manager: type[Any]) -> None:
-        self.run_id = uuid7()
         self._handlers = parent.handlers if parent is not None else ()
         self._listed = parent.listed if parent is not None else ()
         self._open = _OpenRuns(self._handlers)
-        self.config: RunnableConfig = {
+        self.config: RunnableConfig = {}
+        self._variables: dict[ContextVar[Any], Any] | None = None
+        ambient = var_child_runnable_config.get()
+        if parent is not None and not self._handlers and ambient is None and not _attached():
+            # Nobody watches: there is nothing to hide, and nothing to report to.
+            self._variables = {}
+            return
+        self.config = {
             "callbacks": self._manager(manager, parent),
-            "run_id": self.run_id,
+            "run_id": uuid7(),
             "tags": [f"pyramid:{role}", NOSTREAM],
             "metadata": {"pyramid_member": member, "pyramid_role": role},
         }
-        ambient = var_child_runnable_config.get()
         if ambient and ambient.get("configurable"):
             self.config["configurable"] = ambient["configurable"]
-        self._variables: dict[ContextVar[Any], Any] | None = None
 
     def _manager(self, manager: type[_M], parent: Parent | None) -> _M:
         child = manager(handlers=[], parent_run_id=parent.run_id if parent is not None else None)
@@ -276,10 +280,8 @@ class ChildRun:
         del ambient["run_id"]
         with set_config_context(ambient) as inner:
             changes = _differing(here, inner)
-        # There is no public way to ask who attaches itself.
-        for variable, *_ in getattr(tracers_context, "_configure_hooks", ()):
-            value = variable.get()
-            if value is not None and not isinstance(value, _TRACERS) and not is_listed(value, self._listed):
+        for variable, value in _attached():
+            if not isinstance(value, _TRACERS) and not is_listed(value, self._listed):
                 changes[variable] = None
         return changes
 
@@ -298,6 +300,12 @@ class ChildRun:
             if later:
                 slow = AsyncCallbackManagerForLLMRun(handlers=later, inheritable_handlers=[], **known)
                 await slow.on_llm_end(_said_nothing())
+
+
+def _attached() -> list[tuple[ContextVar[Any], Any]]:
+    """The handlers that attach themselves from context variables; there is no public way to ask which do."""
+    hooks = getattr(tracers_context, "_configure_hooks", ())
+    return [(variable, value) for variable, *_ in hooks if (value := variable.get()) is not None]
 
 
 def _by_kind(
