@@ -70,10 +70,10 @@ def _run(build: Callable[..., Pyramid], settings: Settings, file: Path | None, *
     from pyramid_core.gateway import serve as serve_gateway
     from pyramid_core.gateway.logs import write_logs
 
-    write_logs(level=logging.WARNING if quiet else logging.INFO)
     sink = None if file is None else TraceSink(file)
     try:
         gateway = Gateway(build, settings, sink=sink)
+        write_logs(level=logging.WARNING if quiet else logging.INFO)
         serve_gateway(gateway, ready=lambda address: typer.echo(f"pyramid serves {address}"))
     finally:
         if sink is not None:
