@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from pyramid_core.calls import Scene, calls_form, offered, scene_in
 from pyramid_core.errors import InputError
-from pyramid_core.text import Reading, field_form, value_form
-from pyramid_core.text.normal import literal_form, number_form, text_form
-from pyramid_core.types import Answer, Observation, Query, Reply, ToolCall
+from pyramid_core.text import Reading, field_form
+from pyramid_core.text.normal import literal_form
+from pyramid_core.types import Answer, Observation, Query, Reply
 
 EXTRACTION_VERSION = 1
 """Rises when a final answer may be extracted or normalised differently: routers trained before do not fit."""
@@ -94,11 +95,19 @@ def _fields(voice: Voice, query: Query, options: Mapping[str, str]) -> str | Non
 
 def _tool_calls(voice: Voice, query: Query, _options: Mapping[str, str]) -> str | None:
     """Calls as a multiset; declining to call, in words, is an answer too."""
+    return _calls_form(voice, query)
+
+
+def _tool_calls_unordered(voice: Voice, query: Query, _options: Mapping[str, str]) -> str | None:
+    """The same where the order of lists in arguments does not matter."""
+    return _calls_form(voice, query, unordered=True)
+
+
+def _calls_form(voice: Voice, query: Query, *, unordered: bool = False) -> str | None:
     calls = voice.answer.tool_calls
     if not calls:
         return None if voice.reading.empty else "[]"
-    schemas = _schemas(query) if query.tools else {}
-    return "[" + ",".join(sorted(call_form(call, schemas.get(call.name, {})) for call in calls)) + "]"
+    return calls_form(calls, offered(query), unordered=unordered)
 
 
 STRATEGIES: Mapping[str, Strategy] = {
@@ -109,6 +118,7 @@ STRATEGIES: Mapping[str, Strategy] = {
     "code": _code,
     "behaviour": _behaviour,
     "tool_calls": _tool_calls,
+    "tool_calls_unordered": _tool_calls_unordered,
     "fields": _fields,
 }
 
@@ -160,6 +170,11 @@ def checked_equivalence(equivalence: str) -> str:
     return equivalence
 
 
+def scene_of(observation: Observation) -> Scene | None:
+    """The tools on offer and what was said, with the calls seen before them; None where no tool is on offer."""
+    return scene_in(observation.kept, observation.query)
+
+
 def behaviours(observation: Observation) -> Mapping[int, Mapping[str, Any]]:
     """What the program of each answer does, by call, as `pyramid_core.evidence` told it; empty where nothing is known."""
     return observation.shared(BEHAVIOUR, lambda: _behaviours(observation))
@@ -208,69 +223,6 @@ def counts(observation: Observation, reply: Reply) -> bool:
     return reply.role == "crowd" or (reply.role == "oracle" and observation.fused)
 
 
-def call_form(call: ToolCall, schema: Mapping[str, Any]) -> str:
-    """The normal form of one tool call: its name and its arguments by the schema's types.
-
-    Numbers and booleans in quotes become what the schema says they are, strings are compared as text, and an
-    argument that equals its schema's default is as good as left out.
-    """
-    arguments = call.arguments
-    if isinstance(arguments, str):
-        try:
-            parsed = json.loads(arguments)
-        except (ValueError, RecursionError):
-            parsed = None
-        if not isinstance(parsed, dict):
-            return f"{call.name}({json.dumps(arguments.strip())})"
-        arguments = parsed
-    parts = []
-    for name in sorted(arguments):
-        wanted = schema.get(name, {})
-        form = argument_form(arguments[name], wanted)
-        if (
-            isinstance(wanted, Mapping)
-            and "default" in wanted
-            and form == argument_form(wanted["default"], wanted)
-        ):
-            continue
-        parts.append(f"{name}={form}")
-    return f"{call.name}({','.join(parts)})"
-
-
-def argument_form(value: Any, schema: Any) -> str:
-    """The normal form of one argument, coerced to its schema's type where that is possible without loss."""
-    wanted = schema.get("type") if isinstance(schema, Mapping) else None
-    if isinstance(value, str):
-        text = value.strip()
-        if wanted in ("integer", "number", "float"):
-            number = number_form(text) if text else None
-            return number if number is not None else json.dumps(text_form(text))
-        if wanted == "boolean" and text.lower() in ("true", "false"):
-            return text.lower()
-        if wanted in ("array", "object") and text[:1] in ("[", "{"):
-            try:
-                return field_form(json.loads(text))
-            except (ValueError, RecursionError):
-                return json.dumps(text_form(text))
-    elif wanted == "string" and isinstance(value, int | float) and not isinstance(value, bool):
-        return json.dumps(text_form(value_form(value)))
-    elif wanted == "boolean" and value in (0, 1) and not isinstance(value, bool):
-        return "true" if value else "false"
-    return field_form(value)
-
-
-def _schemas(query: Query) -> dict[str, Mapping[str, Any]]:
-    """The properties of each tool on offer, by its name; tools that are no schema are passed over."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for tool in query.tools:
-        function = tool.get("function", tool)
-        if isinstance(function, Mapping) and isinstance(function.get("name"), str):
-            parameters = function.get("parameters", {})
-            properties = parameters.get("properties", {}) if isinstance(parameters, Mapping) else {}
-            found[function["name"]] = properties if isinstance(properties, Mapping) else {}
-    return found
-
-
 def _voices(observation: Observation) -> tuple[Voice, ...]:
     crowd = observation.crowd
     known: dict[int, Voice] = observation.kept.setdefault("voices", {})
@@ -296,12 +248,15 @@ def _classes(observation: Observation, equivalence: str) -> tuple[AnswerClass, .
     form_of, query = STRATEGIES[kind], observation.query
     options = options_listed(observation) if kind == "choice" else {}
     done = behaviours(observation) if kind == BEHAVIOUR else {}
+    scene = scene_of(observation) if kind == "tool_calls" else None
     groups: dict[str, list[Voice]] = {}
     for voice in heard:
         if voice.reading.empty and not voice.answer.tool_calls:
             continue
         if done:
             form = behaviour_key(done[voice.call]["signature"]) if voice.call in done else None
+        elif scene is not None and voice.answer.tool_calls:
+            form = scene.form(voice.answer.tool_calls)
         else:
             form = form_of(voice, query, options)
         if form is not None:

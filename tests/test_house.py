@@ -23,6 +23,7 @@ FLOORS = (
     # 1: pure functions over texts, numbers and records (numpy, rapidfuzz)
     (
         "pyramid_core.text",
+        "pyramid_core.calls",
         "pyramid_core.equivalence",
         "pyramid_core.calibration",
         "pyramid_core.profiles",
@@ -74,6 +75,8 @@ SIDEWAYS = {
         "pyramid_core.errors",
         "pyramid_core.types",
     ): "an error carries failures and trace: names for the type checker only",
+    ("pyramid_core.calls", "pyramid_core.text"): "values in arguments are compared in the texts' normal forms",
+    ("pyramid_core.equivalence", "pyramid_core.calls"): "calls are the same call by their schemas",
     (
         "pyramid_core.equivalence",
         "pyramid_core.text",

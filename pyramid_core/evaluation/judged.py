@@ -16,25 +16,22 @@ from pyramid_core.calibration import Calibration, shifted
 from pyramid_core.errors import InputError
 from pyramid_core.evaluation.sheet import Sheet
 from pyramid_core.routers import LearnedRouter
-from pyramid_core.training.boosting import Growth, grow
+from pyramid_core.routers.card import BY_VALUE
+from pyramid_core.training.boosting import Growth, grow_after, grow_fail
 from pyramid_core.training.examples import COMPLETE, FUSED, Examples
 from pyramid_core.training.folds import folds_of
 from pyramid_core.training.heldout import (
-    RECALL,
-    SHARES,
     Scores,
-    Standing,
     both_kinds,
     calibrated,
     calibrations,
     held_out,
     judge,
     known_queries,
-    operating_points,
-    recall_point,
     selects,
     stand,
 )
+from pyramid_core.training.points import RECALL, SHARES, Standing, operating_points, recall_point
 from pyramid_core.types import OperatingPoint
 
 Floats = npt.NDArray[np.float64]
@@ -100,6 +97,7 @@ def cross_validated(
     folds: int = 5,
     seed: int = 0,
     growth: Growth | None = None,
+    lessons: Tables | None = None,
     step: Callable[[], None] = lambda: None,
 ) -> Judged:
     """Every query as a router of this kind judges it that was trained on the other folds.
@@ -108,10 +106,11 @@ def cross_validated(
         tables: rows by order of the crowd.
         sheet: of the same queries.
         crowd: the members, in the order given.
-        kind: consensus, anytime, value, or agreement, which trains nothing.
+        kind: consensus, anytime, value, tools, or agreement, which trains nothing.
         folds: how many, outer and inner.
         seed: of folds and trees.
         growth: how trees are grown; None: by the number of queries.
+        lessons: the rows that are trained on, where their labels are others than those that are judged by.
         step: called once a fold.
 
     Raises:
@@ -134,7 +133,13 @@ def cross_validated(
         if kind == "agreement":
             parts.append((mine, _by_agreement(of_queries(examples, mine), len(crowd), best)))
         else:
-            taught = _taught(of_queries(examples, ~mine), kind=kind, folds=folds, seed=seed, growth=growth)
+            taught = _taught(
+                of_queries((lessons or tables)(order), ~mine),
+                kind=kind,
+                folds=folds,
+                seed=seed,
+                growth=growth,
+            )
             parts.append((mine, _judged(of_queries(examples, mine), taught, kind, len(crowd), best)))
         step()
     return replace(_joined(parts, len(sheet.keys)), first_passing=passing)
@@ -207,6 +212,7 @@ def of_queries(examples: Examples, among: Flags) -> Examples:
         calls=examples.calls[kept],
         keys=tuple(np.asarray(examples.keys, dtype=object)[among]),
         oracle_right=examples.oracle_right[among],
+        oracle_weight=None if examples.oracle_weight is None else examples.oracle_weight[among],
         singles=examples.singles[among],
     )
 
@@ -216,7 +222,7 @@ def _taught(examples: Examples, *, kind: str, folds: int, seed: int, growth: Gro
     if len(set(examples.keys)) < LEAST or not both_kinds(whole, least=LEAST // 2):
         return _untaught(whole)
     growth = growth or Growth.for_queries(examples.queries)
-    with_after = kind == "value" and both_kinds(examples.oracle_right, least=LEAST)
+    with_after = kind in BY_VALUE and both_kinds(examples.oracle_right, least=LEAST)
     may_select = examples.by_class
     raw = held_out(examples, growth=growth, folds=folds, seed=seed, with_after=with_after)
     held = judge(examples, raw, folds=folds, seed=seed, may_select=may_select)
@@ -224,17 +230,17 @@ def _taught(examples: Examples, *, kind: str, folds: int, seed: int, growth: Gro
     known = known_queries(examples, held)
     points: dict[str, OperatingPoint] = {}
     if known.any():
-        points = operating_points(held.standing, held.vote, examples.oracle_right, known, spare=0.0)
+        points = operating_points(
+            held.standing, held.vote, examples.oracle_right, known, spare=0.0, weight=examples.weight
+        )
     recall = recall_point(held.standing, np.ones(examples.queries, dtype=bool))
     if recall is not None:
         points[RECALL] = recall
-    fail = grow(examples.rows, examples.wrong, growth=growth, seed=seed).forest
+    every = np.ones(len(examples.rows), dtype=bool)
+    fail = grow_fail(examples, every, growth=growth, seed=seed).forest
     after = None
     if with_after:
-        leads = examples.leads & (examples.view != FUSED)
-        after = grow(
-            examples.rows[leads], examples.oracle_right[examples.query][leads], growth=growth, seed=seed
-        ).forest
+        after = grow_after(examples, every, growth=growth, seed=seed).forest
 
     def predict(some: Examples) -> Scores:
         nothing = np.full(len(some.rows), np.nan)
@@ -276,7 +282,7 @@ def _judged(examples: Examples, taught: _Taught, kind: str, size: int, best: Flo
     p_after = np.where(np.isnan(vote.p_after), 1.0, vote.p_after)
     asked = {}
     for name, point in taught.points.items():
-        if kind == "value" and point.barrier is not None:
+        if kind in BY_VALUE and point.barrier is not None:
             asked[name] = standing.p_fail + p_after - 1.0 > point.barrier
         else:
             asked[name] = standing.p_fail > point.threshold

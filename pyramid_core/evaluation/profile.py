@@ -17,6 +17,7 @@ import numpy.typing as npt
 from pyramid_core.calibration import ece, ece_limit
 from pyramid_core.errors import InputError
 from pyramid_core.evaluation.bootstrap import LEVEL, RESAMPLES
+from pyramid_core.evaluation.envelope import mark_dominated
 from pyramid_core.evaluation.judged import Judged, Tables, cross_validated, zero_shot
 from pyramid_core.evaluation.measures import BENDS, THRESHOLDS, Figures, Measured, Path
 from pyramid_core.evaluation.sheet import Sheet, Wanted, sheet_of
@@ -24,8 +25,16 @@ from pyramid_core.evidence import RecordedEvidence
 from pyramid_core.features import FeatureSet
 from pyramid_core.features.catalogue import named
 from pyramid_core.routers import AgreementRouter, LearnedRouter
-from pyramid_core.routers.card import KINDS
-from pyramid_core.training import Examples, Setting, default_features, examples_of, level_of
+from pyramid_core.routers.card import BY_VALUE, KINDS
+from pyramid_core.training import (
+    OTHERS,
+    Examples,
+    Setting,
+    default_features,
+    equivalence_of,
+    examples_of,
+    level_of,
+)
 from pyramid_core.types import Router
 
 Floats = npt.NDArray[np.float64]
@@ -84,8 +93,8 @@ class Plan:
     @property
     def by_value(self) -> bool:
         """Whether queries are ordered by p_fail + p_after - 1."""
-        learned = isinstance(self.router, LearnedRouter) and self.router.card.kind == "value"
-        return self.kind == "value" or learned
+        learned = isinstance(self.router, LearnedRouter) and self.router.card.kind in BY_VALUE
+        return self.kind in BY_VALUE or learned
 
 
 def tables_of(records: Records, plan: Plan) -> Tables:
@@ -102,6 +111,7 @@ def tables_of(records: Records, plan: Plan) -> Tables:
                 grade=wanted.grade,
                 least=max(1, math.ceil(len(order) / 2)),
                 evidence=plan.evidence,
+                others=OTHERS.get(plan.kind or "", 0),
             )
             made[order] = examples_of(records(), setting)
         return made[order]
@@ -193,6 +203,14 @@ def report(sheet: Sheet, judged: Sequence[Judged], plan: Plan) -> dict[str, Any]
     }
     _place_all(told, by_seed, drawn)
     _thresholds(told)
+    mark_dominated(
+        told,
+        sheet,
+        measured[0].profiled / sheet.propensity,
+        crowd=plan.wanted.crowd,
+        oracle=plan.wanted.oracle,
+        crowd_cost=plan.crowd_cost,
+    )
     bends = [[draw.get((BENDS, place), math.nan) for draw in drawn] for place in range(9)]
     told["concave"] = _concave(bends)
     told.pop(BENDS, None)
@@ -219,7 +237,9 @@ def features_of(plan: Plan) -> FeatureSet:
     crowd = None if plan.any_crowd else plan.wanted.crowd
     programs = plan.evidence is not None
     chosen = default_features(kind, crowd, programs=programs)
-    features = FeatureSet(level_of(kind, programs=programs), chosen, plan.equivalence)
+    features = FeatureSet(
+        level_of(kind, programs=programs), chosen, equivalence_of(kind, plan.equivalence)
+    )
     for family in plan.without:
         features = features.without(family)
     return features

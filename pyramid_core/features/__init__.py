@@ -13,6 +13,7 @@ from pyramid_core.features.catalogue import (
     DEFAULT_QUERY_FEATURES,
     PROGRAMS,
     QUERY_FEATURES,
+    TOOL_FEATURES,
 )
 from pyramid_core.features.members import member_features
 from pyramid_core.features.sets import FeatureSet
@@ -26,6 +27,7 @@ __all__ = [
     "DEFAULT_QUERY_FEATURES",
     "PROGRAMS",
     "QUERY_FEATURES",
+    "TOOL_FEATURES",
     "ClassView",
     "Family",
     "Feature",

@@ -16,6 +16,7 @@ from pyramid_core.features import (
     options,
     query,
     similarity,
+    tools,
 )
 from pyramid_core.features.view import Feature
 
@@ -29,6 +30,7 @@ QUERY_FEATURES: tuple[Feature, ...] = (
     *query.QUERY,
     *crowd.QUERY,
     *behaviour.QUERY,
+    *tools.QUERY,
 )
 """Every feature of a whole observation."""
 
@@ -41,6 +43,7 @@ CLASS_FEATURES: tuple[Feature, ...] = (
     *options.CLASS,
     *crowd.CLASS,
     *behaviour.CLASS,
+    *tools.CLASS,
 )
 """Every feature of one class of equivalent answers."""
 
@@ -146,3 +149,22 @@ BEHAVIOUR_CLASS_FEATURES: tuple[Feature, ...] = (*behaviour.QUERY, *behaviour.CL
 
 PROGRAMS = ("behaviour", "expected-value")
 """The families that read what programs do."""
+
+TOOL_FEATURES: tuple[Feature, ...] = named(
+    "agreement",
+    "answer_entropy",
+    "vote_margin",
+    "class_count",
+    "vote_share",
+    "failed",
+    "query_length",
+    "query_numbers",
+    "class_agreement",
+    "class_margin",
+    "class_tied",
+    "class_refused",
+    "class_doubts",
+    "class_has_oracle",
+    *(feature.name for feature in (*tools.QUERY, *tools.CLASS)),
+)
+"""The columns of a tools router. None names a member, and none is in a unit that differs from model to model."""

@@ -32,6 +32,7 @@ Family = Literal[
     "behaviour",
     "expected-value",
     "member",
+    "tools",
 ]
 
 

@@ -27,8 +27,12 @@ KINDS: Mapping[str, tuple[Level, ...]] = {
     "consensus": ("query", "class"),
     "anytime": ("query",),
     "value": ("class",),
+    "tools": ("class",),
 }
 """Kinds of learned routers, and the levels of the rows that each may score, the usual one first."""
+
+BY_VALUE = ("value", "tools")
+"""Kinds that say of the oracle, too, how likely it is right on this very query."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,7 @@ class Card:
 
     Attributes:
         format: version of the card.
-        kind: consensus, anytime or value.
+        kind: consensus, anytime, value or tools.
         level: query (one row a query) or class (one row for each class of equivalent answers).
         features: (name, version) of each column, in order.
         fingerprint: of the features, the equivalence, the extraction and the embedding.

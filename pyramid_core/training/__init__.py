@@ -6,14 +6,16 @@
 
 from pyramid_core.training.boosting import Growth
 from pyramid_core.training.examples import Examples, Setting, examples_of, observation_of
-from pyramid_core.training.fitting import default_features, fit, level_of
+from pyramid_core.training.fitting import OTHERS, default_features, equivalence_of, fit, level_of
 from pyramid_core.training.folds import folds_of, question_key
 
 __all__ = [
+    "OTHERS",
     "Examples",
     "Growth",
     "Setting",
     "default_features",
+    "equivalence_of",
     "examples_of",
     "fit",
     "folds_of",

@@ -1,16 +1,18 @@
 """From a record to rows: pure functions, so that they run in a loop or in many processes alike.
 
 Traces of a running pyramid are biased: only where it escalated, or was told to explore, is the oracle's answer known.
-Of such traces the explored ones alone, a random share, say how good the oracle is.
+What its answers count is in `chances`.
 
 One query gives several *views*, each with a row for the query or for each class: the complete crowd; a partial crowd,
-because a router is asked about those too; and, at class level, the crowd with the oracle's answer among the classes.
+because a router is asked about those too; at class level, the crowd with the oracle's answer among the classes; and,
+for routers that name no member, other crowds, drawn from all who have answered the same question.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,10 +26,11 @@ from pyramid_core.evidence import RecordedEvidence
 from pyramid_core.features import FeatureSet
 from pyramid_core.records import answer_of, query_of, trace_to_record
 from pyramid_core.routers.standing import spokesman
+from pyramid_core.training.chances import Chance, chance_of, weighed
 from pyramid_core.training.folds import question_key
 from pyramid_core.types import Answer, Observation, Reply, Trace
 
-COMPLETE, PARTIAL, FUSED = 0, 1, 2
+COMPLETE, PARTIAL, FUSED, OTHER = 0, 1, 2, 3
 """The views of a query."""
 
 
@@ -43,6 +46,7 @@ class Setting:
         least: the smallest partial crowd.
         seed: of the choice of partial crowds.
         evidence: what is gathered for the answers of a record; None: nothing is.
+        others: how many other crowds, of two to four who have answered it, each query is seen with as well.
     """
 
     crowd: tuple[str, ...]
@@ -52,6 +56,7 @@ class Setting:
     least: int = 1
     seed: int = 0
     evidence: RecordedEvidence | None = None
+    others: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,13 +67,14 @@ class Examples:
         rows: [rows, columns] float32; NaN is missing.
         wrong: [rows] whether the row's answer is wrong; NaN where that is not known.
         query: [rows] the number of the query.
-        view: [rows] COMPLETE, PARTIAL or FUSED.
+        view: [rows] COMPLETE, PARTIAL, FUSED or OTHER.
         leads: [rows] whether the row is of the class with most votes (always, at query level).
         members: [rows] how many of the crowd had answered in this view.
         calls: [rows] bits of the calls in the row's class.
         keys: [queries] what makes two queries the same question.
         oracle_right: [queries] whether the oracle is right; NaN where that is not known.
         singles: [queries, members] whether each member alone is right; NaN where that is not known.
+        oracle_weight: [queries] what the oracle's answer counts: the inverse of the probability with which it came; None: 1.
         by_class: whether rows are of classes, so that another class than the largest may be selected.
     """
 
@@ -82,12 +88,32 @@ class Examples:
     keys: tuple[str, ...]
     oracle_right: npt.NDArray[np.float64]
     singles: npt.NDArray[np.float64]
+    oracle_weight: npt.NDArray[np.float64] | None = None
     by_class: bool = False
 
     @property
     def queries(self) -> int:
         """How many queries there are."""
         return len(self.keys)
+
+    @property
+    def weight(self) -> npt.NDArray[np.float64]:
+        """[queries] what the oracle's answer counts."""
+        return np.ones(self.queries) if self.oracle_weight is None else self.oracle_weight
+
+    @property
+    def row_weight(self) -> npt.NDArray[np.float64] | None:
+        """[rows] what each row counts in training; None: all alike.
+
+        Rows that are graded whatever the oracle did count once. Those that the oracle's answer has joined, and all
+        where an answer is only graded beside the oracle's, count as its answer does.
+        """
+        if self.oracle_weight is None or (self.oracle_weight == 1).all():
+            return None
+        missing = np.isnan(self.oracle_right)[self.query]
+        beside = not (missing & ~np.isnan(self.wrong)).any()
+        mine = np.ones(len(self.view), dtype=bool) if beside else self.view == FUSED
+        return np.where(mine, self.oracle_weight[self.query], 1.0)
 
 
 Row = tuple[list[float], float, int, int, bool, int, int]
@@ -101,7 +127,7 @@ def examples_of(records: Iterable[Mapping[str, Any] | Trace], setting: Setting) 
         TraceError: a record is malformed.
     """
     rows: list[Row] = []
-    drawn: list[bool | None] = []
+    chances: list[Chance] = []
     keys: list[str] = []
     oracle_right: list[float] = []
     singles: list[list[float]] = []
@@ -114,7 +140,7 @@ def examples_of(records: Iterable[Mapping[str, Any] | Trace], setting: Setting) 
         responses = responses_of(told)
         keys.append(question_key(query_of(told).text))
         oracle_right.append(grade_of(responses.get(setting.oracle or ""), setting.grade))
-        drawn.append(explored(told))
+        chances.append(chance_of(told, responses.get(setting.oracle or "")))
         singles.append([grade_of(responses.get(name), setting.grade) for name in setting.crowd])
     if not rows:
         raise InputError(
@@ -123,6 +149,7 @@ def examples_of(records: Iterable[Mapping[str, Any] | Trace], setting: Setting) 
     table, wrong, query, view, leads, members, calls = zip(*rows, strict=True)
     if np.isnan(wrong).all():
         raise InputError(f"no answer has a grade: responses need {setting.grade!r}, true or false")
+    graded, weight = weighed(np.asarray(oracle_right, dtype=float), chances)
     with np.errstate(over="ignore"):
         narrow = np.asarray(table, dtype=np.float64).astype(np.float32)
     return Examples(
@@ -134,7 +161,8 @@ def examples_of(records: Iterable[Mapping[str, Any] | Trace], setting: Setting) 
         members=np.asarray(members, dtype=np.int64),
         calls=np.asarray(calls, dtype=np.int64),
         keys=tuple(keys),
-        oracle_right=_unbiased(np.asarray(oracle_right, dtype=float), drawn),
+        oracle_right=graded,
+        oracle_weight=weight,
         singles=np.asarray(singles, dtype=float),
         by_class=setting.features.level == "class",
     )
@@ -153,6 +181,8 @@ def rows_of(record: Mapping[str, Any], setting: Setting, *, number: int = 0) -> 
     fusible = setting.features.level == "class" and setting.oracle is not None
     if fusible and _answered(responses.get(setting.oracle or "")):
         rows += _view(record, responses, crowd, setting, number=number, view=FUSED)
+    for cast in other_crowds(record, setting):
+        rows += _view(record, responses, cast, replace(setting, crowd=cast), number=number, view=OTHER)
     return rows
 
 
@@ -197,6 +227,18 @@ def partial_crowd(record: Mapping[str, Any], crowd: Sequence[str], setting: Sett
     return [name for name in crowd if name in order[:size]]
 
 
+def other_crowds(record: Mapping[str, Any], setting: Setting) -> list[tuple[str, ...]]:
+    """Crowds of two to four of those who have answered, but for the oracle; drawn from the question and the seed alone."""
+    answered = [
+        name for name, one in responses_of(record).items() if _answered(one) and name != setting.oracle
+    ]
+    if not setting.others or len(answered) <= len(setting.crowd):
+        return []
+    draw = random.Random(f"{setting.seed}\n{query_of(record).text}")
+    sizes = range(2, min(4, len(answered)) + 1)
+    return [tuple(draw.sample(sorted(answered), draw.choice(sizes))) for _ in range(setting.others)]
+
+
 def responses_of(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """A record's responses, by model."""
     return {str(response.get("model")): response for response in record.get("responses") or ()}
@@ -210,30 +252,6 @@ def grade_of(response: Mapping[str, Any] | None, grade: str) -> float:
         return 0.0
     found = response.get(grade, (response.get("grades") or {}).get(grade))
     return math.nan if found is None else float(bool(found))
-
-
-def explored(record: Mapping[str, Any]) -> bool | None:
-    """Whether the draw of a trace was to ask the oracle regardless; None for a record that no pyramid made."""
-    told = record.get("deliberation")
-    return None if told is None else bool((told.get("context") or {}).get("explore"))
-
-
-def _unbiased(oracle_right: npt.NDArray[np.float64], drawn: Sequence[bool | None]) -> npt.NDArray[np.float64]:
-    """The oracle's grades without those of traces that have its answer only because of a verdict.
-
-    Where every trace has its answer nothing was selected, and all count.
-    """
-    traced = np.array([draw is not None for draw in drawn])
-    known = ~np.isnan(oracle_right)
-    if not (traced & ~known).any() or not (traced & known).any():
-        return oracle_right
-    random = np.array([bool(draw) for draw in drawn])
-    if not (known & (random | ~traced)).any():
-        raise InputError(
-            "the oracle's answers in these traces all came from escalating, so they say nothing of the queries that "
-            "the crowd answered: let the pyramid explore (explore=0.1, say), or collect answers of all members"
-        )
-    return np.where(traced & ~random, np.nan, oracle_right)
 
 
 def _answered(response: Mapping[str, Any] | None) -> bool:

@@ -18,32 +18,34 @@ from pyramid_core.features import (
     BEHAVIOUR_FEATURES,
     DEFAULT_CLASS_FEATURES,
     DEFAULT_QUERY_FEATURES,
+    TOOL_FEATURES,
     Feature,
     FeatureSet,
     Level,
     member_features,
 )
 from pyramid_core.routers import Card, LearnedRouter
-from pyramid_core.routers.card import CARD, FORMAT, KINDS
+from pyramid_core.routers.card import BY_VALUE, CARD, FORMAT, KINDS
 from pyramid_core.routers.learned import AFTER, FAIL
-from pyramid_core.training.boosting import Growth, grow
+from pyramid_core.training.boosting import Growth, grow_after, grow_fail
 from pyramid_core.training.examples import FUSED, Examples, Setting, examples_of
 from pyramid_core.training.extra import xgboost
 from pyramid_core.training.heldout import (
-    RECALL,
     both_kinds,
     calibrations,
     figures,
     held_out,
     judge,
     known_queries,
-    operating_points,
-    recall_point,
     risks,
     selects,
 )
 from pyramid_core.training.importance import importance
+from pyramid_core.training.points import RECALL, operating_points, recall_point
 from pyramid_core.types import OperatingPoint, Trace
+
+OTHERS: Mapping[str, int] = {"tools": 4}
+"""How many other crowds each query is seen with, for kinds whose features name no member."""
 
 _TOO_FEW = 20
 """Fewer questions (or right, or wrong answers of an oracle) than this say nothing when they are cut into folds."""
@@ -66,26 +68,26 @@ def fit(
     data: Mapping[str, Any] | None = None,
     evidence: RecordedEvidence | None = None,
 ) -> LearnedRouter:
-    """A router trained on graded records; the same records and arguments give the same router.
+    """A router trained on graded records; the same arguments give the same router.
 
     Args:
         records: records or traces with the crowd's and the oracle's answers, graded.
-        crowd: the members' names in order, as the records' `model` has them.
+        crowd: the members' names in order.
         oracle: the oracle's; None: none, so that there are no operating points.
-        kind: consensus (agreement first), anytime (log-probabilities first), or value (scores each class).
+        kind: consensus (agreement first), anytime (log-probabilities first), value or tools (score each class).
         equivalence: which answers are the same.
-        features: the columns; None: the kind's own. Columns that never vary are dropped.
-        any_crowd: let the router serve other crowds: no feature names a member, and the card sets no crowd.
-        grade: the key of a response that says whether it is right: `correct`, or one of its `grades`.
+        features: the columns that are looked at where they vary; None: the kind's own.
+        any_crowd: let it serve other crowds: no feature names a member, and the card sets none.
+        grade: the key that says whether a response is right: `correct`, or one of its `grades`.
         growth: how trees are grown; None: by the number of queries.
-        spare: standard errors by which an operating point must pass its target on held-out folds; 0: it touches it.
+        spare: standard errors by which an operating point must pass its target; 0: it touches it.
         folds: how many, by question.
-        seed: of folds, partial crowds and trees.
-        data: `file` and `sha256` of the records, for the card.
-        evidence: what is gathered for the answers of each record; None: nothing is.
+        seed: of folds, drawn crowds and trees.
+        data: `file` and `sha256`, for the card.
+        evidence: what is gathered for the answers of each record.
 
     Raises:
-        InputError: an argument or the records cannot be used; says which and why.
+        InputError: an argument or the records cannot be used.
         MissingExtra: xgboost is not installed.
     """
     xgboost()
@@ -98,6 +100,7 @@ def fit(
         least=max(1, math.ceil(len(crowd) / 2)),
         seed=seed,
         evidence=evidence,
+        others=OTHERS.get(kind, 0),
     )
     return fit_rows(
         examples_of(records, setting),
@@ -157,7 +160,7 @@ class _Trained:
 
 
 def _train(examples: Examples, *, kind: str, growth: Growth, spare: float, folds: int, seed: int) -> _Trained:
-    with_after = kind == "value" and both_kinds(examples.oracle_right, least=_TOO_FEW)
+    with_after = kind in BY_VALUE and both_kinds(examples.oracle_right, least=_TOO_FEW)
     may_select = examples.by_class
     raw = held_out(examples, growth=growth, folds=folds, seed=seed, with_after=with_after)
     select = may_select and selects(examples, raw)
@@ -166,7 +169,9 @@ def _train(examples: Examples, *, kind: str, growth: Growth, spare: float, folds
     known = known_queries(examples, held)
     points: dict[str, OperatingPoint] = {}
     if known.any():
-        points = operating_points(held.standing, held.vote, examples.oracle_right, known, spare=spare)
+        points = operating_points(
+            held.standing, held.vote, examples.oracle_right, known, spare=spare, weight=examples.weight
+        )
         recall = recall_point(held.standing, np.ones(examples.queries, dtype=bool))
         if recall is not None:
             points[RECALL] = recall
@@ -174,11 +179,10 @@ def _train(examples: Examples, *, kind: str, growth: Growth, spare: float, folds
     metrics["fused"] = bool((examples.view == FUSED).any())
     if may_select:
         metrics["selection"] = "class" if select else "vote"
-    trees = {FAIL: grow(examples.rows, examples.wrong, growth=growth, seed=seed).content}
+    every = np.ones(len(examples.rows), dtype=bool)
+    trees = {FAIL: grow_fail(examples, every, growth=growth, seed=seed).content}
     if with_after:
-        leads = examples.leads & (examples.view != FUSED)
-        label = examples.oracle_right[examples.query]
-        trees[AFTER] = grow(examples.rows[leads], label[leads], growth=growth, seed=seed).content
+        trees[AFTER] = grow_after(examples, every, growth=growth, seed=seed).content
     return _Trained(
         trees=trees,
         calibration=calibrations(examples, raw, select=select),
@@ -195,7 +199,8 @@ def _records(examples: Examples, setting: Setting) -> dict[str, Any]:
         if not np.isnan(right).all()
     }
     known = ~np.isnan(examples.oracle_right)
-    oracle = round(float(examples.oracle_right[known].mean()), 5) if known.any() else None
+    mean = np.average(examples.oracle_right[known], weights=examples.weight[known]) if known.any() else None
+    oracle = None if mean is None else round(float(mean), 5)
     return {"crowd": alone, "oracle": oracle}
 
 
@@ -244,7 +249,12 @@ def _columns(
 ) -> FeatureSet:
     programs = evidence is not None
     chosen = features or default_features(kind, None if any_crowd else crowd, programs=programs)
-    return FeatureSet(level_of(kind, programs=programs), tuple(chosen), equivalence)
+    return FeatureSet(level_of(kind, programs=programs), tuple(chosen), equivalence_of(kind, equivalence))
+
+
+def equivalence_of(kind: str, equivalence: str) -> str:
+    """How a kind compares answers unless it is told: a tools router, who calls what; all words alike are no call."""
+    return "tool_calls" if kind == "tools" and equivalence == "auto" else equivalence
 
 
 def level_of(kind: str, *, programs: bool = False) -> Level:
@@ -258,6 +268,8 @@ def default_features(
     kind: str, crowd: Sequence[str] | None = None, *, programs: bool = False
 ) -> tuple[Feature, ...]:
     """The columns of a kind of router; those that name a member only where a crowd is given."""
+    if kind == "tools":
+        return TOOL_FEATURES
     level = level_of(kind, programs=programs)
     members = member_features(crowd, level, signals=True) if crowd else ()
     if level == "class":

@@ -1,11 +1,14 @@
 """What each feature is worth on answers small enough to work it out by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from pyramid_core.features import CLASS_FEATURES, QUERY_FEATURES, ClassView, View
+from pyramid_core.text import value_form
 from pyramid_core.types import Answer, Failure, Observation, Query, Reply, ToolCall, Usage
+from tests.core.test_tool_features import OF_TOOLS
 
 NAN = math.nan
 CROWD = ("a", "b", "c")
@@ -58,6 +61,10 @@ TOOL = ({"type": "function", "function": {"name": "f"}},)
 TOP = logs("7", -0.1, top_logprobs=((("7", math.log(0.75)), ("8", math.log(0.25))),))
 
 WORTH = [
+    ("first_logprob", (logs("x", -1.0, -2.0), logs("x", -0.5, -4.0)), -0.75),
+    ("first_logprob_chosen", (logs("x", -1.0, -2.0), logs("x", -0.5, -4.0), logs("y", -0.1)), -0.5),
+    ("min_logprob_max", (logs("x", -1.0, -2.0), logs("x", -0.5, -4.0), logs("y", -0.1, -0.2)), -0.2),
+    ("sum_logprob", (logs("x", -1.0, -2.0), logs("y", -0.5, -0.5)), -2.0),
     ("agreement", ("7", "7", "8"), 2 / 3),
     ("agreement", ("7", "7"), 2 / 3),
     ("agreement", (FAILED, "", FAILED), 0.0),
@@ -225,6 +232,111 @@ def test_tools_that_are_on_offer_and_asked_for_are_counted():
     assert value("query_tools", tools=TOOL) == 1.0
 
 
+LISTED = (
+    "What is the speed of the red ball?\n\nOptions:\n"
+    "A. 4 m/s\nB. 10 m/s\nC. the red ball is at rest\nD. 10 km/s"
+)
+OF_OPTIONS = [
+    ("option_length", 0, 6.0),
+    ("option_length_rank", 0, 0.25),
+    ("option_likeness", 0, 0.59609),
+    ("option_number_rank", 0, 1 / 3),
+    ("options_numeric", 0, 0.75),
+    ("options_length", 0, 10.25),
+    ("class_option_place", 1, 3.0),
+    ("class_option_length", 1, 7.0),
+    ("class_option_length_ratio", 1, 7 / 10.25),
+    ("class_option_length_rank", 1, 0.5),
+    ("class_option_likeness", 1, 0.57436),
+    ("class_option_nearest", 1, 12 / 13),
+    ("class_option_asked", 1, 0.0),
+    ("class_option_number_rank", 1, 1 / 3),
+    ("class_option_number_size", 1, 0.0),
+    ("class_option_number_shared", 1, 0.5),
+]
+
+
+@pytest.mark.parametrize(("name", "at", "worth"), OF_OPTIONS)
+def test_the_worth_of_a_feature_of_the_options(name, at, worth):
+    said = ("The answer is (B)", "The answer is (D)", "The answer is (B)")
+    assert value(name, *said, query=LISTED, at=at) == pytest.approx(worth, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in OF_OPTIONS])
+def test_a_feature_of_the_options_is_nan_where_answers_are_no_choices(name):
+    assert math.isnan(value(name, "7", "8"))
+
+
+OF_PHRASES = [
+    ("final_overlap", 0, 7 / 9),
+    ("final_overlap_chosen", 0, 2 / 3),
+    ("final_words", 0, 3.0),
+    ("final_has_number", 0, 0.0),
+    ("final_asked", 0, 2 / 3),
+    ("class_final_overlap", 1, 2 / 3),
+    ("class_final_words", 1, 2.0),
+    ("class_final_asked", 1, 0.5),
+]
+
+
+@pytest.mark.parametrize(("name", "at", "worth"), OF_PHRASES)
+def test_the_worth_of_a_feature_of_answers_in_words(name, at, worth):
+    said = ("New York City", "New York", "New York City")
+    assert value(name, *said, query="Where in the city of New Amsterdam?", at=at) == pytest.approx(worth)
+
+
+def did(*outputs, visible=None):
+    return {"signature": list(outputs), "visible": visible, "ran": len(outputs)}
+
+
+PROGRAMS = {
+    "0": did("1", "2", "3", value_form(None), visible="passes"),
+    "1": did("1", "2", "4", "error: KeyError", visible="passes"),
+    "2": did("1", "2", "3", value_form(None), visible="passes"),
+}
+OF_PROGRAMS = [
+    ("behaviour_agreement", 0, (1 + 2 * 0.5) / 3),
+    ("programs_running", 0, 1.0),
+    ("outputs_without_value", 0, 0.25 / 3),
+    ("examples_passing", 0, 1.0),
+    ("examples_passing_agreement", 0, (1 + 2 * 0.5) / 3),
+    ("class_behaviour_agreement", 0, 0.5),
+    ("class_outputs_without_value", 1, 0.25),
+    ("class_output_variety", 0, 1.0),
+    ("class_outputs_none", 0, 0.25),
+    ("class_passes", 1, 1.0),
+    ("class_rivals_passing", 1, 2.0),
+    ("class_first_passing", 0, 1.0),
+    ("class_first_passing", 1, 0.0),
+]
+
+
+def of_programs(name, programs, at=0):
+    seen = replace(observed(*3 * ["def f(x): return x"]), evidence={"behaviour": programs})
+    view, feature = View(seen, "behaviour"), BY_NAME[name]
+    return feature.compute(view if feature.level == "query" else ClassView(view, view.classes[at]))
+
+
+@pytest.mark.parametrize(("name", "at", "worth"), OF_PROGRAMS)
+def test_the_worth_of_a_feature_of_what_programs_do(name, at, worth):
+    assert of_programs(name, PROGRAMS, at) == pytest.approx(worth)
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _, _ in OF_PROGRAMS}))
+def test_what_programs_do_is_nan_where_none_was_run(name):
+    assert math.isnan(value(name, "def f(x): return x", "def f(x): return 2"))
+
+
+@pytest.mark.parametrize("name", [f.name for f in EVERY if f.family == "expected-value"])
+def test_without_examples_nothing_is_said_of_expected_values(name):
+    assert math.isnan(of_programs(name, {place: {**did, "visible": None} for place, did in PROGRAMS.items()}))
+
+
+def test_a_class_that_cannot_run_the_examples_is_told_from_one_that_fails():
+    for visible, worth in (("fails", 0.0), ("cannot run", -1.0)):
+        assert of_programs("class_passes", {**PROGRAMS, "1": did("7", visible=visible)}, at=1) == worth
+
+
 def test_an_oracle_that_has_joined_is_seen_in_its_class():
     assert value("class_has_oracle", "7", "8", oracle="8") == 1.0
     assert value("class_has_oracle", "7", "8", oracle="8", at=1) == 0.0
@@ -236,6 +348,7 @@ def test_every_feature_has_its_worth_tested():
         "question_similarity",
         "class_question_similarity",
         "class_called",
+        *(case[0] for case in (*OF_OPTIONS, *OF_PHRASES, *OF_PROGRAMS, *OF_TOOLS)),
     }
     assert tested == set(BY_NAME)
 
