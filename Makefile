@@ -4,6 +4,9 @@
 #   make demo         the main job, on the models that ship inside the package
 #   make test         lint, types and tests
 #   make test-wheel   the built wheel in fresh environments, one for each framework
+#   make test-llamaindex   tests/llamaindex with the lowest and the highest llama-index-core that is supported
+#   make test-rag     the RAG run with all hundred questions behind HTTP as well
+#   make test-llm     real small models under llama.cpp's server (fetches 1.7 GB once, into build/llm)
 #   make bench        the speed figures, printed side by side
 #   make lock         resolve the dependencies again and write constraints.txt
 #
@@ -27,7 +30,7 @@ DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types bench test-wheel lock clean
+.PHONY: help demo test lint types bench test-wheel test-llm lock clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -63,8 +66,31 @@ test: lint types
 bench: $(DEV)
 	$(BIN)/python benchmarks/speed.py
 
+test-llm: $(DEV)
+	$(BIN)/python tests/llm/fetch.py build/llm
+	PYRAMID_LLM=build/llm $(BIN)/python -m pytest tests/llm
+
 test-wheel: $(DEV)
 	$(BIN)/python tests/wheel/check_wheel.py $(PIP_ARGS)
+
+# What the range in pyproject.toml begins and ends with; everything but LlamaIndex's own packages as it is locked.
+LLAMAINDEX_lowest := llama-index-core==0.14.23
+LLAMAINDEX_highest := llama-index-core>=0.14.23,<0.15
+
+test-llamaindex: test-llamaindex-lowest test-llamaindex-highest
+
+test-llamaindex-%: $(MADE)
+	rm -rf build/llamaindex-$*
+	$(BIN)/python -m venv build/llamaindex-$*
+	grep -v '^llama-index' constraints.txt > build/llamaindex-$*/constraints.txt
+	build/llamaindex-$*/bin/python $(PIP_INSTALL) -c build/llamaindex-$*/constraints.txt $(PIP_ARGS) \
+	  -e '.[llamaindex,serve,otel]' '$(LLAMAINDEX_$*)' llama-index-llms-openai-like \
+	  openinference-instrumentation-llama-index pytest pytest-asyncio
+	build/llamaindex-$*/bin/python -c 'from llama_index.core import __version__; print("llama-index-core", __version__)'
+	build/llamaindex-$*/bin/python -m pytest tests/llamaindex
+
+test-rag: $(DEV)
+	PYRAMID_RAG=all $(BIN)/python -m pytest tests/llamaindex/test_rag.py
 
 lock: $(MADE)
 	rm -rf build/lock
