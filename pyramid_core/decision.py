@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -129,6 +129,9 @@ class EscalationRule:
         p_oracle: the oracle's accuracy; None: the router's p_after for this query, and 1 where it has none.
         operating_point: which of the card's points to take where `c_esc` is None.
         point: the point taken from the card; filled in by `resolved`.
+        c_warm: the cost, or one for each oracle by name, where the oracle's prompt cache is warm (`Context.warm`): what
+            is read from it costs a fraction, so the marginal cost of escalating within a conversation is another than
+            that of its first turn; None, or an oracle that is missing: as cold.
 
     Raises:
         InputError: a number is out of its range or no number.
@@ -139,21 +142,30 @@ class EscalationRule:
     p_oracle: float | None = None
     operating_point: str = BASELINE_MATCH
     point: OperatingPoint | None = None
+    c_warm: float | Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         check_number("u_correct", self.u_correct, low=0.0, above=True)
         if self.p_oracle is not None:
             check_number("p_oracle", self.p_oracle, low=0.0, high=1.0)
-        if isinstance(self.c_esc, Mapping):
-            object.__setattr__(self, "c_esc", dict(self.c_esc))
-            for oracle, cost in self.c_esc.items():
-                check_number(f"c_esc of {oracle!r}", cost, low=0.0)
-        elif self.c_esc is not None:
-            check_number("c_esc", self.c_esc, low=0.0)
+        for name in ("c_esc", "c_warm"):
+            costs = getattr(self, name)
+            if isinstance(costs, Mapping):
+                object.__setattr__(self, name, dict(costs))
+                for oracle, cost in costs.items():
+                    check_number(f"{name} of {oracle!r}", cost, low=0.0)
+            elif costs is not None:
+                check_number(name, costs, low=0.0)
 
     def __hash__(self) -> int:
-        costs = tuple(sorted(self.c_esc.items())) if isinstance(self.c_esc, Mapping) else self.c_esc
-        return hash((costs, self.u_correct, self.p_oracle, self.operating_point, self.point))
+        costs = [tuple(sorted(c.items())) if isinstance(c, Mapping) else c for c in (self.c_esc, self.c_warm)]
+        return hash((*costs, self.u_correct, self.p_oracle, self.operating_point, self.point))
+
+    def __repr__(self) -> str:
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.c_warm is None:
+            del told["c_warm"]
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in told.items())})"
 
     def resolved(self, router: Router) -> Self:
         """This rule with the cost barrier of the card's operating point, where the user gave no cost.
@@ -177,7 +189,8 @@ class EscalationRule:
         best: tuple[float, str, float, float] | None = None
         for oracle in options.oracles:
             p_oracle = _p_after(assessment, oracle) if self.p_oracle is None else self.p_oracle
-            c_esc = self._cost(oracle, p_oracle) + options.context.shadow_price
+            warm = oracle in options.context.warm
+            c_esc = self._cost(oracle, p_oracle, warm=warm) + options.context.shadow_price
             gain = p_oracle * self.u_correct - c_esc
             if best is None or gain > best[0] + TOLERANCE * self.u_correct:
                 best = gain, oracle, p_oracle, c_esc
@@ -201,8 +214,12 @@ class EscalationRule:
             for oracle in oracles:
                 self._cost(oracle, 1.0)
 
-    def _cost(self, oracle: str, p_oracle: float) -> float:
+    def _cost(self, oracle: str, p_oracle: float, *, warm: bool = False) -> float:
         """C_esc of asking `oracle`, without the shadow price."""
+        if warm and self.c_warm is not None:
+            cost = self.c_warm.get(oracle) if isinstance(self.c_warm, Mapping) else self.c_warm
+            if cost is not None:
+                return cost
         if self.c_esc is None:
             if self.point is None:
                 raise _unresolved("c_esc", self)

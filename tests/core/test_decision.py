@@ -15,7 +15,8 @@ from pyramid_core.decision import (
     utilities,
 )
 from pyramid_core.errors import InputError
-from pyramid_core.types import Assessment, Context, OperatingPoint, Options, Verdict
+from pyramid_core.prices import Price
+from pyramid_core.types import Assessment, Context, OperatingPoint, Options, Usage, Verdict
 
 NAN = math.nan
 PROBABILITY = st.floats(0, 1)
@@ -289,3 +290,38 @@ def test_a_rule_does_not_change_with_the_mapping_it_was_given():
 
 def test_rules_of_different_settings_have_different_names():
     assert len({rule.name for rule in RULES}) == len(RULES)
+
+
+class TestWarmCaches:
+    """C_esc is the marginal cost, which a warm prompt cache lowers."""
+
+    COLD = Options(oracles=("big", "huge"), may_wait=False)
+    WARM = replace(COLD, context=Context(warm=("big",)))
+
+    @pytest.mark.parametrize("c_warm", [0.05, {"big": 0.05}])
+    def test_a_warm_oracle_costs_what_its_next_turn_costs(self, c_warm):
+        rule = EscalationRule(c_esc={"big": 0.4, "huge": 0.5}, p_oracle=1.0, c_warm=c_warm)
+        assert rule.decide(seen(0.2), self.COLD).verdict is Verdict.ACCEPT
+        decision = rule.decide(seen(0.2), self.WARM)
+        assert (decision.verdict, decision.oracle, decision.cost_barrier) == (Verdict.ESCALATE, "big", 0.05)
+
+    def test_another_oracle_does_not_become_cheaper(self):
+        rule = EscalationRule(c_esc=0.4, p_oracle=1.0, c_warm={"huge": 0.0})
+        assert rule.decide(seen(0.2), self.WARM) == rule.decide(seen(0.2), self.COLD)
+
+    def test_the_price_list_gives_both(self):
+        price = Price.per_million(input=10, output=0, cached_read=1)
+        cold = price.cost(Usage(input_tokens=10_000, output_tokens=0)).usd
+        warm = price.cost(Usage(input_tokens=10_000, output_tokens=0, cached_tokens=9_000)).usd
+        assert (cold, warm) == pytest.approx((0.1, 0.019))
+
+    def test_rules_that_differ_in_it_differ(self):
+        rules = [EscalationRule(c_esc=0.4), EscalationRule(c_esc=0.4, c_warm=0.1)]
+        assert len({hash(rule) for rule in rules}) == len(set(rules)) == 2
+        assert "c_warm" not in rules[0].name
+        assert "c_warm=0.1" in rules[1].name
+
+    @pytest.mark.parametrize("c_warm", [-1.0, NAN, {"big": -1.0}])
+    def test_it_is_a_number_of_zero_or_more(self, c_warm):
+        with pytest.raises(InputError, match="c_warm"):
+            EscalationRule(c_esc=0.4, c_warm=c_warm)
