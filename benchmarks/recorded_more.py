@@ -1,6 +1,6 @@
 """Further tables of docs/evidence.md, each of one seed: families left out, no gold labels, traces of a running pyramid.
 
-Run by `recorded.py` under the names ablation, labels and production; figures are those of `pyramid profile`.
+Run by `recorded.py` under the names ablation, labels, production and alike; figures are those of `pyramid profile`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,25 @@ from typing import Any
 import numpy as np
 
 from pyramid_core import AgreementRouter, Policy, Pyramid, Recorded, ThresholdRule
+from pyramid_core.calibration import auroc
 from pyramid_core.evaluation.judged import cross_validated
 from pyramid_core.evaluation.measures import Measured
 from pyramid_core.evaluation.profile import Plan, Records, profile, tables_of
 from pyramid_core.evaluation.sheet import sheet_of
+from pyramid_core.features import FeatureSet
+from pyramid_core.features.catalogue import named
 from pyramid_core.records import trace_to_record
-from pyramid_core.training import fit
-from pyramid_core.training.examples import responses_of
+from pyramid_core.training import Setting, examples_of, fit
+from pyramid_core.training.examples import COMPLETE, responses_of
 from pyramid_core.training.labels import ORACLE_AGREEMENT, agreeing_with_oracle
 
 FAMILIES = ("agreement", "length", "confidence", "logprob", "text", "options", "query", "member")
 EXPLORE = 0.1
+MEASURES = {
+    "agreement": "strict",
+    "final_overlap": "words in common",
+    "final_similarity": "letters in common",
+}
 KEPT = ("crowd_accuracy", "auroc", "apgr", "match_rate", "best_accuracy")
 
 Sets = Mapping[str, tuple[Records, Plan]]
@@ -37,11 +45,11 @@ def ablation(sets: Sets) -> list[dict[str, Any]]:
         tables = tables_of(records, plan)
         sheet = sheet_of(records(), plan.wanted)
         order = plan.wanted.crowd
-        named = {feature.name: feature.family for feature in features(plan)}
+        its_family = {feature.name: feature.family for feature in features(plan)}
         for family in (None, *FAMILIES):
-            if family is not None and family not in named.values():
+            if family is not None and family not in its_family.values():
                 continue
-            kept = np.array([family is None or its != family for its in named.values()])
+            kept = np.array([family is None or its != family for its in its_family.values()])
             judged = cross_validated(
                 lambda given, kept=kept, tables=tables: _columns(tables(given), kept),
                 sheet,
@@ -73,6 +81,30 @@ def labels(sets: Sets) -> list[dict[str, Any]]:
                 tables, sheet, crowd, kind=str(plan.kind), folds=plan.folds, lessons=lessons
             )
             found.append({"set": name, "label": label, **_figures(judged, sheet, plan)})
+    return found
+
+
+def alike(sets: Sets) -> list[dict[str, Any]]:
+    """How well agreement alone ranks the vote's failures where it is strict, and where words in common count as well."""
+    found = []
+    for name, (records, plan) in sets.items():
+        wanted = plan.wanted
+        sheet = sheet_of(records(), wanted)
+        order = sheet.order(wanted.crowd, np.ones(len(sheet.keys), dtype=bool))
+        setting = Setting(
+            crowd=order,
+            oracle=wanted.oracle,
+            features=FeatureSet("query", named(*MEASURES), plan.equivalence),
+            grade=wanted.grade,
+        )
+        examples = examples_of(records(), setting)
+        whole = (examples.view == COMPLETE) & ~np.isnan(examples.wrong)
+        rows, wrong = np.nan_to_num(examples.rows[whole]).astype(float), examples.wrong[whole]
+        scores = {what: rows[:, place] for place, what in enumerate(MEASURES.values())}
+        scores["strict, then words"] = scores["strict"] + scores["words in common"] / 10
+        scores["strict and words"] = scores["strict"] + scores["words in common"]
+        told = {what: round(auroc(score=-score, outcome=wrong), 6) for what, score in scores.items()}
+        found.append({"set": name, "vote wrong": round(float(wrong.mean()), 6), **told})
     return found
 
 
@@ -149,10 +181,12 @@ TABLES: Mapping[str, Callable[[Sets], list[dict[str, Any]]]] = {
     "ablation": ablation,
     "labels": labels,
     "production": production,
+    "alike": alike,
 }
 OF: Mapping[str, tuple[str, ...]] = {
     "ablation": ("mmlu-paper", "gsm8k-llama", "gsm8k-routellm", "nq", "cruxeval"),
     "labels": ("gsm8k-llama", "gsm8k-routellm", "cruxeval", "mmlu-paper"),
     "production": ("gsm8k-llama", "mmlu-paper"),
+    "alike": ("nq", "nq-gold", "nq-stated", "cruxeval"),
 }
 """Which sets each table looks at."""
