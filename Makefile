@@ -30,7 +30,7 @@ DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types bench test-wheel test-llm lock clean
+.PHONY: help demo test lint types bench test-wheel test-llm test-llamaindex test-rag lock clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
