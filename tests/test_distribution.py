@@ -22,7 +22,7 @@ LOCK = dict(
     if not line.startswith("#")
 )
 LOCKED = {canonicalize_name(name): Version(version) for name, version in LOCK.items()}
-FOR_USERS = {"langchain", "llamaindex", "train", "semantic", "agents", "serve", "otel"}
+FOR_USERS = {"langchain", "llamaindex", "train", "semantic", "agents", "endpoints", "prices", "serve", "otel"}
 # What `make lock` resolves; torch's CPU builds have an index of their own, so what needs torch is not in the lock.
 IN_THE_LOCK = sorted((FOR_USERS - {"semantic"}) | {"dev"})
 
@@ -61,9 +61,8 @@ def test_linux_never_gets_the_gpu_build_of_xgboost():
     assert named == ["xgboost-cpu"]
 
 
-def test_the_core_asks_for_five_libraries():
+def test_the_core_asks_for_four_libraries():
     assert {Requirement(line).name for line in PROJECT["dependencies"]} == {
-        "httpx",
         "numpy",
         "rapidfuzz",
         "rich",

@@ -107,7 +107,6 @@ MUTUAL = {("pyramid_core.types", "pyramid_core.errors"), ("pyramid_core.errors",
 OUTSIDE: dict[str, tuple[str, ...] | int] = {
     "numpy": 1,
     "rapidfuzz": 1,
-    "httpx": ("pyramid_core.endpoints", "pyramid_core.gateway"),
     "aiohttp": ("pyramid_core.endpoints",),
     "certifi": ("pyramid_core.endpoints",),
     "jsonschema": ("pyramid_core.tool_schemas",),
