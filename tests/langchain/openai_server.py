@@ -23,7 +23,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.server.asked.append(body)
-        text, calls = reply(body)
+        text, calls = self.server.reply(body)
         finish = "tool_calls" if calls else "stop"
         if body.get("stream"):
             self.stream(body, list(deltas(text, calls)), finish)
@@ -112,16 +112,17 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self):
+    def __init__(self, reply):
         super().__init__(("127.0.0.1", 0), Handler)
         self.asked = []
+        self.reply = reply
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
 
 
 @contextmanager
-def serving():
-    """The server: its address is `url`, and `asked` holds what came in."""
-    with Server() as server:
+def serving(reply=reply):
+    """The server: its address is `url`, and `asked` holds what came in; `reply` gives a body's text and calls."""
+    with Server(reply) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield server
         server.shutdown()
