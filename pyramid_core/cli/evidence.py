@@ -177,6 +177,7 @@ def calibrate(
 ) -> None:
     """Refit a router's calibration, the oracle's prior and the thresholds on 100 recorded queries or more."""
     with tidy():
+        from pyramid_core.evaluation.sheet import check_records
         from pyramid_core.routers import LearnedRouter, load_router
         from pyramid_core.routers.card import check_writable
         from pyramid_core.training.recalibration import recalibrated
@@ -185,6 +186,9 @@ def calibrate(
         found = load_router(router)
         if not isinstance(found, LearnedRouter):
             raise InputError(f"{router!r} has nothing to calibrate: name a learned router")
+        found.for_crowd(crowd)
+        named = [*(crowd or found.crowd or ()), *([oracle] if oracle else [])]
+        check_records(records_of(file), named)
         fresh = recalibrated(
             found,
             records_of(file),

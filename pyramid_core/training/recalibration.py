@@ -20,13 +20,14 @@ from pyramid_core.training.examples import COMPLETE, Examples, Setting, examples
 from pyramid_core.training.heldout import (
     HeldOut,
     Scores,
+    Standing,
     calibrated,
     calibrations,
     known_queries,
     stand,
 )
-from pyramid_core.training.points import operating_points
-from pyramid_core.types import Trace
+from pyramid_core.training.points import RECALL, operating_points, recall_point
+from pyramid_core.types import OperatingPoint, Trace
 
 ENOUGH = 100
 """Graded queries below which nothing is refitted."""
@@ -100,13 +101,17 @@ def _refitted(router: LearnedRouter, examples: Examples, data: Mapping[str, Any]
         selecting=(select,),
     )
     known = known_queries(examples, held)
-    points, metrics = dict(old.operating_points), dict(old.metrics)
+    points = {name: _moved(point, before, standing) for name, point in old.operating_points.items()}
+    metrics = dict(old.metrics)
     if known.any():
         points = operating_points(
             held.standing, held.vote, examples.oracle_right, known, spare=0.0, weight=examples.weight
         )
         mean = np.average(examples.oracle_right[known], weights=examples.weight[known])
         metrics["oracle_accuracy"] = round(float(mean), 5)
+    recall = recall_point(standing, np.ones(examples.queries, dtype=bool))
+    if recall is not None:
+        points[RECALL] = recall
     wrong = 1.0 - held.standing.right[graded]
     metrics["recalibrated"] = {
         **data,
@@ -116,3 +121,13 @@ def _refitted(router: LearnedRouter, examples: Examples, data: Mapping[str, Any]
         "on": "the records it was refitted on",
     }
     return replace(old, calibration=fitted, operating_points=points, metrics=metrics)
+
+
+def _moved(point: OperatingPoint, before: Standing, standing: Standing) -> OperatingPoint:
+    """The threshold that splits these queries as it did before: where no oracle has answered, nothing better is known."""
+    if point.threshold in (0.0, 1.0):
+        return replace(point, barrier=None)
+    above = before.p_fail > point.threshold
+    low = standing.p_fail[~above].max() if not above.all() else 0.0
+    high = standing.p_fail[above].min() if above.any() else 1.0
+    return OperatingPoint(threshold=float(np.clip((low + high) / 2, 0.0, 1.0)))
