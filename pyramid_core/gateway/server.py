@@ -21,11 +21,12 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from pyramid_core.configuration import Limits
 from pyramid_core.errors import InputError
 from pyramid_core.gateway.app import build_app
 from pyramid_core.gateway.gateway import Gateway
 from pyramid_core.gateway.logs import log
-from pyramid_core.gateway.refusals import bad
+from pyramid_core.gateway.refusals import Refusal, bad
 
 _LAST_SECONDS = 1
 """That broken off answers get to say so."""
@@ -46,7 +47,7 @@ class Server(uvicorn.Server):
                 build_app(gateway),
                 host=settings.host,
                 port=settings.port,
-                http=Protocol,
+                http=type("Protocol", (Protocol,), {"patience": settings.limits.reading}),
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -100,19 +101,60 @@ class Server(uvicorn.Server):
 
 
 class Protocol(H11Protocol):
-    """Uvicorn's HTTP/1.1; requests that are none are refused in OpenAI's shape as well."""
+    """Uvicorn's HTTP/1.1; requests that are none, or that do not come, are refused in OpenAI's shape as well.
+
+    Attributes:
+        patience: seconds that the head of a request may take to arrive.
+    """
+
+    patience = Limits.reading
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Expect a request."""
+        super().connection_made(transport)
+        self._expect()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; uvicorn itself would wait for the rest of a head for ever."""
+        super().data_received(data)
+        if self.conn.their_state is h11.IDLE:
+            self._expect()
+        else:
+            self._expect_nothing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Expect nothing any more."""
+        self._expect_nothing()
+        super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what cannot be read, and close."""
+        self._refuse(bad("this is no valid HTTP request", code="invalid_http"), b"Bad Request")
+
+    def _expect(self) -> None:
+        if self._late is None and not self.transport.is_closing():
+            self._late = self.loop.call_later(self.patience, self._give_up)
+
+    def _expect_nothing(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _give_up(self) -> None:
+        refusal = bad("no request came", code="request_timeout", status=408)
+        self._refuse(refusal, b"Request Timeout")
+
+    def _refuse(self, refusal: Refusal, reason: bytes) -> None:
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            body = json.dumps(bad("this is no valid HTTP request", code="invalid_http").body()).encode()
+            body = json.dumps(refusal.body()).encode()
             headers = [
                 (b"content-type", b"application/json"),
                 (b"content-length", str(len(body)).encode()),
                 (b"connection", b"close"),
             ]
             for event in (
-                h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+                h11.Response(status_code=refusal.status, headers=headers, reason=reason),
                 h11.Data(data=body),
                 h11.EndOfMessage(),
             ):

@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -175,6 +177,20 @@ class TestLimits:
             head = connection.recv(4096)
         assert head.startswith(b"HTTP/1.1 408")
 
+    @pytest.mark.parametrize(
+        ("before", "begun"), [(False, b""), (False, b"POST / HTTP/1.1\r\nhost: loc"), (True, b"POST / HTT")]
+    )
+    def test_a_head_that_does_not_come_is_not_waited_for(self, small, before, begun):
+        host, port = small.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            if before:
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                told = b""
+                while not told.endswith(b"}"):
+                    told += connection.recv(4096)
+            connection.sendall(begun)
+            assert connection.makefile("rb").read().startswith(b"HTTP/1.1 408")
+
     def test_one_query_too_many_is_told_to_come_again(self):
         wait = threading.Event()
         member = Told("a", wait=wait)
@@ -317,6 +333,12 @@ class TestRequestIds:
     @pytest.mark.parametrize("name", ["a b", "x" * 65, 'a"b', "../a"])
     def test_one_that_could_do_harm_is_replaced(self, server, name):
         assert server.ask(headers={"x-request-id": name}).headers["x-request-id"] != name
+
+
+def test_without_its_extra_the_package_says_which_to_install():
+    code = "import sys; sys.modules['starlette'] = None\ntry: import pyramid_core.gateway\nexcept ImportError as e: print(e)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 'pip install "pyramid-moa[serve]"' in run.stdout
 
 
 def test_a_silent_stream_is_kept_open():
