@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
@@ -52,8 +52,11 @@ class Calls:
         data, tries, began = self._data(query, stream=True), self._tries(), False
         while True:
             try:
-                async with self._posted(data, tries) as response:
-                    async for item in self._items(response, tries):
+                async with (
+                    self._posted(data, tries) as response,
+                    aclosing(self._items(response, tries)) as items,
+                ):
+                    async for item in items:
                         began = True
                         yield item
                 return
@@ -146,7 +149,7 @@ class Calls:
             return replace(answer, member=mine.name)
         return replace(answer, member=mine.name, cost=price.cost(answer.usage), priced=listing.told)
 
-    async def _items(self, response: ClientResponse, tries: Tries) -> AsyncIterator[Token | Answer]:
+    async def _items(self, response: ClientResponse, tries: Tries) -> AsyncGenerator[Token | Answer, None]:
         mine = self._endpoint
         body = pieces(response, timeouts=mine.timeouts, tries=tries, most=mine.max_bytes)
         if response.content_type != "text/event-stream":

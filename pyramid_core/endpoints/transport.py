@@ -224,6 +224,10 @@ class translated:  # noqa: N801 - reads as what it does: with translated(url)
             raise EndpointUnreachable(
                 f"no TLS with {place} ({why}): does it speak https, and is its certificate known here?"
             ) from None
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            raise EndpointUnreachable(
+                f"the proxy that the environment names does not lead to {place} (HTTP {error.status})"
+            ) from None
         if isinstance(error, aiohttp.ServerTimeoutError):
             raise EndpointTimeout(f"connecting to {place} took too long", retryable=True) from None
         if isinstance(error, aiohttp.ClientConnectorError):

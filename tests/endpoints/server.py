@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -29,11 +30,20 @@ class Server:
     behaviours: list
     asked: list = field(default_factory=list)
     connections: int = 0
+    open: int = 0
     at_once: int = 0
     most_at_once: int = 0
     port: int = 0
     first: threading.Event = field(default_factory=threading.Event)
     left: threading.Event = field(default_factory=threading.Event)
+
+    def quiet(self):
+        """Wait until no connection is open."""
+        for _ in range(500):
+            if not self.open:
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"{self.open} connections are open")
 
     @property
     def url(self):
@@ -41,6 +51,7 @@ class Server:
 
     async def serve(self, reader, writer):
         self.connections += 1
+        self.open += 1
         try:
             while True:
                 head = await reader.readexactly(1)
@@ -69,6 +80,7 @@ class Server:
         except asyncio.CancelledError:
             return  # The test is over.
         finally:
+            self.open -= 1
             writer.close()
 
 

@@ -6,6 +6,7 @@ import gc
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ from pyramid_core.types import UNKNOWN_COST, Answer, Cost, Member, Priced, Token
 from tests.endpoints.server import USAGE, completion, head, says, serving, silent, streams
 
 QUESTION = Query(text="2 + 2?")
+OPEN = Path("/proc/self/fd")
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}}
 
@@ -182,6 +184,25 @@ class TestConnections:
         member.ask(QUESTION)
         BACKGROUND.stop()
         assert member.ask(QUESTION).text == "The answer is 4."
+
+    @pytest.mark.skipif(not OPEN.is_dir(), reason="open files are counted where /proc is")
+    def test_many_calls_leave_nothing_open(self, server):
+        """Neither those that end well nor those that are cancelled."""
+
+        async def main(member):
+            calls = [asyncio.create_task(member.aask(QUESTION)) for _ in range(128)]
+            for call in calls[::4]:
+                call.cancel()
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+        with Endpoint(server.url, "m") as member:
+            asyncio.run(main(member))
+            before = len(list(OPEN.iterdir()))
+            for _ in range(3):
+                found = asyncio.run(main(member))
+                assert sum(isinstance(one, Answer) for one in found) == 96
+        server.quiet()
+        assert len(list(OPEN.iterdir())) <= before
 
 
 class TestGivingUp:

@@ -130,6 +130,9 @@ FAULTS = [
         "the answer is text/html, not JSON: 'Sign in'; look at base_url",
     ),
     Fault("JSON without choices", says(body={"ok": True}), EndpointGarbled, r"no choices\[0\].message"),
+    Fault(
+        "an error with status 200", says(body=ERROR), EndpointRefused, "with an error: Something about it."
+    ),
     Fault("JSON that is a list", says(body=[1]), EndpointGarbled, "list, not an object"),
     *(
         Fault(f"status {status}", says(body=ERROR, status=status), EndpointRefused, words, tries)

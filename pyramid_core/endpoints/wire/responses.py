@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pyramid_core.endpoints.logprobs import openai_logprobs, read_logprobs
-from pyramid_core.errors import EndpointGarbled
+from pyramid_core.errors import EndpointGarbled, EndpointRefused
 from pyramid_core.types import FINISH_REASONS, Answer, ToolCall, Usage
 
 _INPUT = ("prompt_tokens", "input_tokens")
@@ -22,10 +22,14 @@ def read_answer(body: Any) -> Answer:
 
     Raises:
         EndpointGarbled: the body is no completion; says what is missing.
+        EndpointRefused: it is an error, which some servers send with a good status.
     """
     if not isinstance(body, Mapping):
         raise EndpointGarbled(f"the body is {type(body).__name__}, not an object with choices")
     choices = body.get("choices")
+    if body.get("error") and not choices:
+        said, code = read_error(body)
+        raise EndpointRefused(f"the server answers with an error: {said[:300]}", code=code)
     first = choices[0] if isinstance(choices, list) and choices else None
     message = first.get("message") if isinstance(first, Mapping) else None
     if not isinstance(first, Mapping) or not isinstance(message, Mapping):
