@@ -14,7 +14,7 @@ from pyramid_core.collection.run import GIVE_UP_AFTER
 from pyramid_core.errors import ContractError, InputError
 from pyramid_core.evaluation.labels import graded_anew
 from pyramid_core.records import answer_of, query_of, read_records
-from pyramid_core.types import Answer, Failure, Query, ToolCall, Usage
+from pyramid_core.types import Answer, Cost, Failure, Query, ToolCall, Usage
 from tests.collection.scripted import PRICE, Blocking, Scripted, numbered, pyramid_of
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
@@ -151,6 +151,22 @@ class TestGrades:
     def test_by_the_kind_of_answer(self, out):
         collect(pyramid_of(Scripted("a", "It is 5.")), numbered(1), out)
         assert grades(written(out)[0]) == {"a": False, "oracle": True}
+
+    @pytest.mark.parametrize(
+        ("query", "reference", "right", "wrong"),
+        [
+            ("Why?", "4", "So it is 4.", "5"),
+            ("Why?", 4, "It is 4.0.", "It is 5."),
+            ("Why?", "2 + 2 = 4\n#### 4", "It must be 4.", "2"),
+            ("Which?\nA) one\nB) two", "B", "B) two", "A"),
+            ("Who?", "Ann Lee", "ann lee", "Ben"),
+            ("Who?", ["Ann Lee", "Lee"], "Lee", "Ben"),
+        ],
+    )
+    def test_the_kind_is_what_the_reference_plainly_is(self, out, query, reference, right, wrong):
+        pyramid = pyramid_of(Scripted("a", right), Scripted("b", right), oracle=Scripted("o", wrong))
+        collect(pyramid, [{"query": query, "reference": reference}], out)
+        assert grades(written(out)[0]) == {"a": True, "b": True, "o": False}
 
     def test_as_the_grader_would_grade_them_later(self, out):
         collect(pyramid_of(Scripted("a", "It is 5.")), numbered(1), out)
@@ -313,6 +329,42 @@ class TestGoingOn:
         assert a.texts.count("Question 3?") == 2
         assert len(a.asked) == 5
 
+    def test_a_cut_last_answer_is_cut_away(self, out):
+        with pytest.raises(TypeError):
+            collect(
+                pyramid_of(Scripted("a"), Scripted("b", TypeError("mine"))), numbered(2), out, concurrency=2
+            )
+        calls = out.with_name(f"{out.name}.calls")
+        lines = calls.read_bytes().splitlines(keepends=True)
+        assert len(lines) == 4
+        calls.write_bytes(b"".join(lines)[:-5])
+        cut = json.loads(lines[-1])
+        a, oracle = Scripted("a"), Scripted("oracle")
+        collect(pyramid_of(a, Scripted("b"), oracle=oracle), numbered(2), out)
+        assert len(a.asked) + len(oracle.asked) == 1
+        again = a if cut["response"]["model"] == "a" else oracle
+        assert again.texts == [f"Question {cut['id'][1:]}?"]
+
+    def test_answers_beside_a_failure_outlive_a_second_end(self, out):
+        a = Scripted("a")
+        collect(pyramid_of(a, Scripted("b", RuntimeError("busy"))), numbered(3), out)
+        with pytest.raises(TypeError):
+            collect(pyramid_of(a, Scripted("b", TypeError("mine"))), numbered(3), out)
+        collect(pyramid_of(a, Scripted("b")), numbered(3), out)
+        assert len(a.asked) == 3
+        assert [grades(record) for record in written(out)] == [{"a": True, "b": True, "oracle": True}] * 3
+
+    def test_answers_that_are_no_longer_needed_are_taken_out_of_the_way(self, out, monkeypatch):
+        sizes = []
+
+        def told(_):
+            sizes.append(out.with_name(f"{out.name}.calls").stat().st_size)
+
+        monkeypatch.setattr("pyramid_core.collection.ledger.COMPACT_BYTES", 2000)
+        collect(pyramid_of(Scripted("a")), numbered(50), out, concurrency=2, then=told)
+        assert max(sizes) < 4000
+        assert len(written(out)) == 50
+
     async def test_cancelled_it_keeps_what_was_answered(self, out):
         stuck = asyncio.Event()
 
@@ -347,6 +399,14 @@ class TestGoingOn:
         collect(pyramid_of(a, Scripted("b")), numbered(5), out)
         assert len(a.asked) == 5
 
+    def test_a_bug_does_not_wait_for_those_who_are_still_asked(self, out):
+        class Silent(Scripted):
+            async def aask(self, query):
+                await asyncio.Event().wait()
+
+        with pytest.raises(TypeError, match="mine"):
+            collect(pyramid_of(Silent("a"), Scripted("b", TypeError("mine"))), numbered(3), out)
+
     def test_a_member_that_returns_no_answer_is_a_bug(self, out):
         class Wrong(Scripted):
             async def aask(self, query):
@@ -371,9 +431,15 @@ class TestEnding:
 
     def test_its_failures_stay_recorded_where_a_later_run_does_not_come_to_them(self, out):
         b = Scripted("b", RuntimeError("no key"))
-        for _ in range(2):
-            found = collect(pyramid_of(Scripted("a"), b), numbered(50), out, concurrency=1)
-        assert len(written(found.out)) == GIVE_UP_AFTER
+        found = collect(pyramid_of(Scripted("a"), b), numbered(50), out, concurrency=4)
+        before = len(written(found.out))
+        found = collect(pyramid_of(Scripted("a"), b), numbered(50), out, concurrency=1)
+        assert len(written(found.out)) == before > GIVE_UP_AFTER
+
+    def test_failures_that_are_not_in_a_row_do_not(self, out):
+        b = Scripted("b", lambda text: "4" if text.endswith("5?") else RuntimeError("busy"))
+        found = collect(pyramid_of(Scripted("a"), b), numbered(40), out, concurrency=1)
+        assert (found.complete, found.progress.failed) == (True, 36)
 
     def test_progress_is_told(self, out):
         told = []
@@ -395,6 +461,13 @@ class TestMoney:
         assert len(a.asked) == 5
         assert found.progress.cost.usd == pytest.approx(5 * self.EACH)
         assert found.stopped.startswith("max_cost: $0.0012 of $0.00132 are spent")
+
+    def test_the_dearest_question_so_far_must_still_fit_in(self, out):
+        dear = Answer(text="4", usage=Usage(), cost=Cost(usd=0.01))
+        a = Scripted("a", lambda text: dear if text == "Question 0?" else "4")
+        found = collect(pyramid_of(a), numbered(9), out, max_cost=0.0215, concurrency=1)
+        assert not found.complete
+        assert 0.0115 < found.progress.cost.usd <= 0.0215
 
     def test_the_limit_is_of_the_whole_collection(self, out):
         a = Scripted("a")
@@ -460,6 +533,13 @@ class TestWrongInput:
             served_by={"a": {"model": "n", "seed": 1}},
         )
 
+    def test_another_model_behind_a_name_whose_record_was_not_written(self, out):
+        served = {"a": {"model": "m"}}
+        pyramid = pyramid_of(Scripted("a"), Scripted("b", TypeError("mine")))
+        with pytest.raises(TypeError):
+            collect(pyramid, numbered(1), out, served_by=served)
+        self.refused(out, numbered(1), "'a' is not what answered before", served_by={"a": {"model": "n"}})
+
     def test_an_output_that_holds_something_else(self, out):
         out.write_text("my only copy\n")
         self.refused(out, numbered(1), "is there and holds something else")
@@ -497,6 +577,8 @@ class TestWrongInput:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, soft)
         before = len(a.asked)
+        for end in ("part", "calls"):
+            assert out.with_name(f"{out.name}.{end}").read_bytes().endswith(b"\n")
         collect(pyramid_of(a), numbered(40), out)
         assert len(written(out)) == 40
         assert before > 1

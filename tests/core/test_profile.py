@@ -206,6 +206,17 @@ class TestUndefinedFigures:
         )
         assert {point["saving"] for point in told["operating_points"].values()} == {None}
 
+    @pytest.mark.parametrize(("complete", "known"), [(True, True), (False, False)])
+    def test_a_cost_that_was_recorded_will_do_for_a_price(self, complete, known):
+        lines = made(50)
+        for response in (r for line in lines for r in line["responses"]):
+            response |= {"cost": 0.004 if response["model"] == "big" else 0.001, "cost_complete": complete}
+        told = profile(
+            lambda: iter(lines),
+            Plan(wanted=Wanted(crowd=CROWD, oracle="big"), kind="agreement", resamples=5),
+        )
+        assert all((point["saving"] is not None) is known for point in told["operating_points"].values())
+
 
 class TestBadInput:
     @pytest.mark.parametrize(
