@@ -90,7 +90,6 @@ def fit(
         InputError: an argument or the records cannot be used.
         MissingExtra: xgboost is not installed.
     """
-    xgboost()
     _check(crowd, oracle, kind, folds)
     setting = Setting(
         crowd=tuple(crowd),
@@ -294,6 +293,7 @@ def _check(crowd: Sequence[str], oracle: str | None, kind: str, folds: int) -> N
         raise InputError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
     if folds < 2:
         raise InputError(f"folds must be at least 2, not {folds!r}")
+    xgboost()
 
 
 def _varying(setting: Setting, examples: Examples) -> tuple[Setting, Examples]:
