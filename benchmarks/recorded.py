@@ -25,6 +25,7 @@ import recorded_more
 from pyramid_core.evaluation.profile import Plan, Records, profile
 from pyramid_core.evaluation.sheet import Wanted
 from pyramid_core.records import read_records
+from pyramid_core.routers.card import BY_VALUE
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -61,7 +62,7 @@ MBPP = ("CodeQwen1.5-7B-Chat", "DeepSeek-Coder-V2-Lite-Instruct", "StarCoder2-15
 LLAMA = "Meta-Llama-3.1-70B-Instruct"
 CONFIDENCE = "mmlu_pro_confidence"
 
-SETS: Mapping[str, Row] = {
+SETS: dict[str, Row] = {
     "gsm8k-llama": Row(
         file="gsm8k_zeroeval", crowd=GSM, oracle=LLAMA, targets={"auroc": 0.88, "best_accuracy": 0.948}
     ),
@@ -123,6 +124,39 @@ SETS: Mapping[str, Row] = {
         file="mbpp_ldb_mgdebugger", crowd=MBPP, oracle="gpt-4 (reflexion simple)", kind="consensus"
     ),
 }
+NEMO, FIRE, SMALL = (
+    "open-mistral-nemo-2407-FC-Auto",
+    "firefunction-v2-FC",
+    "meetkai_functionary-small-v3.2-FC",
+)
+SETS |= {
+    "tools-a": Row(
+        file="bfcl_tool_calls",
+        crowd=(NEMO, FIRE, "gpt-3.5-turbo-0125-FC"),
+        oracle="gpt-4-0125-preview-FC",
+        kind="tools",
+        targets={
+            "crowd_accuracy": 0.890,
+            "auroc": 0.85,
+            "accuracy at .05": 0.918,
+            "best_accuracy": 0.932,
+        },
+    ),
+    "tools-b": Row(
+        file="bfcl_tool_calls",
+        crowd=(NEMO, FIRE, SMALL),
+        oracle="gpt-4-0125-preview-FC",
+        kind="tools",
+        targets={"crowd_accuracy": 0.895, "auroc": 0.86, "best_accuracy": 0.932},
+    ),
+    "tools-c": Row(
+        file="bfcl_tool_calls",
+        crowd=("gpt-4o-mini-2024-07-18-FC", FIRE, SMALL),
+        oracle="gpt-4o-2024-08-06-FC",
+        kind="tools",
+        targets={"crowd_accuracy": 0.915, "auroc": 0.83, "best_accuracy": 0.926},
+    ),
+}
 FALLING = ("match_rate", "cpt50", "cpt80")
 
 
@@ -177,7 +211,7 @@ def planned(name: str, folder: Path, *, seeds: int) -> tuple[Records, Plan]:
         kind=row.kind,
         without=row.without,
         seeds=seeds,
-        fusion=row.kind == "value",
+        fusion=row.kind in BY_VALUE,
     )
     return lambda: read_records(folder / f"{row.file}.jsonl.gz"), plan
 

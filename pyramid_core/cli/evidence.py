@@ -47,7 +47,7 @@ RouterOption = Annotated[
     str | None,
     typer.Option(
         "--router",
-        help="With --cv a kind (consensus, anytime, value, agreement); else a shipped router's name or a folder.",
+        help="With --cv a kind (consensus, anytime, value, tools, agreement); else a shipped router's name or a folder.",
     ),
 ]
 Without = Annotated[list[str] | None, typer.Option("--without", help="Leave out a family of features.")]
@@ -124,7 +124,7 @@ def train(
     crowd: Crowd,
     oracle: Oracle,
     output: Output,
-    kind: Annotated[str, typer.Option(help="consensus, anytime or value.")] = "value",
+    kind: Annotated[str, typer.Option(help="consensus, anytime, value or tools.")] = "value",
     label: Annotated[
         str, typer.Option(help="What right means: reference, grader, or oracle-agreement.")
     ] = "reference",

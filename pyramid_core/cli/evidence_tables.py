@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _SHOWN = (
     ("vote_accuracy", "the crowd's vote"),
     ("crowd_accuracy", "the answer that stands"),
+    ("crowd_accuracy_above_any_refusal", "above: no call where any declines"),
     ("best_single_accuracy", "best single member"),
     ("oracle_accuracy", "the oracle alone"),
     ("ceiling_accuracy", "any of them right"),

@@ -213,6 +213,11 @@ class Measured:
         if self.judged.first_passing is not None:
             passing = self.judged.first_passing
             found["baselines", "first_that_passes", "accuracy"] = _mean(np.nan_to_num(passing), weight)
+        refusing = self.sheet.any_refusal(self.judged.vote)
+        if refusing is not None:
+            found["baselines", "any_refusal", "accuracy"] = _mean(np.nan_to_num(refusing), weight)
+            above = _mean(column["right"], weight) - found["baselines", "any_refusal", "accuracy"]
+            found["crowd_accuracy_above_any_refusal",] = above
         for name in ("agreement", "query_length", "perfect"):
             stands = column["right"] if name == "perfect" else column["vote"]
             curve = self._ranked[name].curve(weight, stands, column["oracle"])

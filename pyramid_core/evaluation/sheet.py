@@ -81,6 +81,7 @@ class Sheet:
         member_usd: [n, members] what each member's answer cost; None: not known.
         left_out: records without any answer of the crowd.
         passing: [n, members] whether a member's program passes the question's own examples; None where none was run.
+        declining: [n, members] whether a member had tools and answered in words alone; None where nobody had any.
     """
 
     keys: tuple[str, ...]
@@ -94,6 +95,7 @@ class Sheet:
     left_out: int
     passing: Floats | None = None
     member_usd: Floats | None = None
+    declining: npt.NDArray[np.bool_] | None = None
 
     @property
     def questions(self) -> int:
@@ -116,6 +118,15 @@ class Sheet:
         return found
 
 
+    def any_refusal(self, vote: Floats) -> Floats | None:
+        """[n] whether it is right to make no call where any member declines to, else what the vote says; None without tools."""
+        if self.declining is None:
+            return None
+        first = np.argmax(self.declining, axis=1)
+        declined = self.singles[np.arange(len(first)), first]
+        return np.where(self.declining.any(axis=1), declined, vote)
+
+
 def sheet_of(
     records: Iterable[Mapping[str, Any]], wanted: Wanted, evidence: RecordedEvidence | None = None
 ) -> Sheet:
@@ -133,6 +144,7 @@ def sheet_of(
     asked: set[tuple[str, bool]] = set()
     chances: list[Chance] = []
     passing: list[list[float]] = []
+    declining: list[list[bool]] = []
     left_out = 0
     for record in records:
         _once(record, ids)
@@ -147,6 +159,7 @@ def sheet_of(
         query = query_of(record)
         keys.append(question_key(query.text))
         rows.append(_row(responses, wanted, len(query.text)))
+        declining.append([bool(query.tools) and declines(responses.get(name)) for name in wanted.crowd])
         chances.append(chance_of(record, oracle))
         if evidence is not None:
             passing.append(_passing(record, wanted, evidence))
@@ -156,6 +169,8 @@ def sheet_of(
     sheet = _sheet(rows, chances, wanted, tuple(keys), left_out)
     if passing and not np.isnan(passing).all():
         sheet = replace(sheet, passing=np.asarray(passing, dtype=float))
+    if np.any(declining):
+        sheet = replace(sheet, declining=np.asarray(declining, dtype=bool))
     _check_grades(sheet, wanted, asked)
     return sheet
 
@@ -187,6 +202,11 @@ def read_prices(path: Path) -> dict[str, Price]:
 def answered(response: Mapping[str, Any] | None) -> bool:
     """Whether a model was asked and neither was cancelled nor is missing; a failure is an answer that is wrong."""
     return response is not None and not (response.get("cancelled") and response.get("error") is None)
+
+
+def declines(response: Mapping[str, Any] | None) -> bool:
+    """Whether a model answered, in words and without calling a tool."""
+    return answered(response) and bool(response and response.get("text") and not response.get("tool_calls"))
 
 
 def _row(responses: Mapping[str, Mapping[str, Any]], wanted: Wanted, length: int) -> tuple[Any, ...]:

@@ -120,6 +120,7 @@ def pooled(parts: Sequence[Examples]) -> Examples:
         query=np.concatenate([part.query + start for part, start in zip(parts, starts, strict=True)]),
         keys=tuple(key for part in parts for key in part.keys),
         singles=np.concatenate(singles),
+        oracle_weight=np.concatenate([part.weight for part in parts]),
     )
 
 
