@@ -179,14 +179,16 @@ def _known(value: float | None) -> float | None:
 
 TABLES: Mapping[str, Callable[[Sets], list[dict[str, Any]]]] = {
     "ablation": ablation,
+    "ablation-options": ablation,
     "labels": labels,
     "production": production,
     "alike": alike,
 }
 OF: Mapping[str, tuple[str, ...]] = {
-    "ablation": ("mmlu-paper", "gsm8k-llama", "gsm8k-routellm", "nq", "cruxeval"),
-    "labels": ("gsm8k-llama", "gsm8k-routellm", "cruxeval", "mmlu-paper"),
-    "production": ("gsm8k-llama", "mmlu-paper"),
+    "ablation": ("gsm8k-llama", "gsm8k-routellm", "nq", "cruxeval"),
+    "ablation-options": ("mmlu-paper",),
+    "labels": ("gsm8k-llama", "gsm8k-routellm", "cruxeval"),
+    "production": ("gsm8k-llama", "gsm8k-routellm"),
     "alike": ("nq", "nq-gold", "nq-stated", "cruxeval"),
 }
 """Which sets each table looks at."""
