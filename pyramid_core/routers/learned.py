@@ -9,11 +9,15 @@ for `p_after`: how likely the oracle's answer to this very query is right.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
 
 from pyramid_core.calibration import shifted
 from pyramid_core.equivalence import BEHAVIOUR, AnswerClass, classes
@@ -37,7 +41,12 @@ from pyramid_core.types import (
 FAIL, AFTER = "fail.json", "after.json"
 FILES = (CARD, FAIL, AFTER)
 
+SIGNALS: Mapping[str, str] = {"logprob": "token log-probabilities", "confidence": "a stated confidence"}
+"""Families of features that read what a model may not give."""
+
+_LOG = logging.getLogger(__name__)
 _EQUAL = 1e-12
+_WORTH_A_WORD = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -227,6 +236,7 @@ class LearnedRouter:
                 if p < wrong[best] - _EQUAL:
                     best = place
         p_after, notes = self._p_after(observation, rows)
+        notes += self._silence(rows)
         scores = zip(groups, wrong, strict=True) if self.card.level == "class" else ()
         return Assessment(
             chosen=spokesman(observation, groups[best]),
@@ -237,6 +247,47 @@ class LearnedRouter:
             router=self.id,
             notes=notes,
         )
+
+    @cached_property
+    def signals(self) -> Mapping[str, tuple[int, ...]]:
+        """What it looks at that models may not give (in words), and the columns that read it.
+
+        Only what brought at least a twentieth of the trees' gain, where the card says; a card that does not say
+        is silent.
+        """
+        told = self.card.metrics.get("importance")
+        gains = told if isinstance(told, Mapping) else {}
+        found = {}
+        for family, words in SIGNALS.items():
+            columns = [at for at, f in enumerate(self.features.features) if f.family == family]
+            names = [self.features.names[at] for at in columns]
+            if sum(float(gains.get(name, {}).get("gain", 0.0)) for name in names) >= _WORTH_A_WORD:
+                found[words] = tuple(columns)
+        return found
+
+    def silent(self, rows: npt.ArrayLike) -> tuple[str, ...]:
+        """Those of `signals` that none of these rows has."""
+        if not self.signals:
+            return ()
+        missing = np.isnan(np.asarray(rows, dtype=float)).all(axis=0)
+        return tuple(words for words, columns in self.signals.items() if missing[list(columns)].all())
+
+    def _silence(self, rows: npt.ArrayLike) -> tuple[str, ...]:
+        """A note on signals that nobody in the crowd gives; the log is told once."""
+        notes = tuple(
+            f"no member gives {words}, which the router {self.card.kind} was trained to look at: its p_fail is "
+            "less sharp than its card says"
+            for words in self.silent(rows)
+        )
+        for note in notes:
+            if note not in self._told:
+                self._told.add(note)
+                _LOG.warning(note)
+        return notes
+
+    @cached_property
+    def _told(self) -> set[str]:
+        return set()
 
     def _unscored(self, observation: Observation, chosen: int | None, p_fail: float) -> Assessment:
         p_after, notes = self._p_after(observation, None)
