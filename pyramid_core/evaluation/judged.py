@@ -181,11 +181,13 @@ def zero_shot(
     found = replace(_judged(examples, taught, card.kind, len(crowd), best), first_passing=passing)
     if not router.fuses:
         found = replace(found, fused=None)
+    silent = [f"no answer gives {words}, which the router looks at" for words in router.silent(examples.rows)]
+    found = replace(found, notes=(*found.notes, *silent))
     if oracle == card.oracle:
         return found
     if oracle_accuracy is None:
         note = f"the router was not trained with the oracle {oracle}: taken to be always right; give its accuracy"
-        return replace(found, p_after=np.ones_like(found.p_after), notes=(note,))
+        return replace(found, p_after=np.ones_like(found.p_after), notes=(*found.notes, note))
     moved = _moved(found.p_after, base=card.metrics.get("oracle_accuracy"), to=oracle_accuracy)
     return replace(found, p_after=moved)
 

@@ -20,13 +20,12 @@ from pyramid_core.training.examples import COMPLETE, Examples, Setting, examples
 from pyramid_core.training.heldout import (
     HeldOut,
     Scores,
-    Standing,
     calibrated,
     calibrations,
     known_queries,
     stand,
 )
-from pyramid_core.training.points import RECALL, operating_points, recall_point
+from pyramid_core.training.points import RECALL, Standing, operating_points, recall_point
 from pyramid_core.types import OperatingPoint, Trace
 
 ENOUGH = 100

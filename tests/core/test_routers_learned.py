@@ -328,3 +328,34 @@ def test_the_crowds_order_of_arrival_changes_nothing(value: LearnedRouter) -> No
     observation = seen(*SPLIT)
     shuffled = replace(observation, replies=observation.replies[::-1], cache={})
     assert value.assess(shuffled) == value.assess(observation)
+
+
+@pytest.fixture(scope="module")
+def reads_logprobs() -> LearnedRouter:
+    """An anytime router for any crowd."""
+    found: LearnedRouter = training.fit(
+        records(160), crowd=CROWD, oracle=ORACLE, kind="anytime", folds=3, any_crowd=True
+    )
+    return found
+
+
+class TestSilence:
+    """A router says so where a crowd gives none of a signal that it was trained to look at."""
+
+    def test_it_notes_what_nobody_gives_and_logs_it_once(
+        self, reads_logprobs: LearnedRouter, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        silent = records(3)
+        for one in silent:
+            for response in one["responses"]:
+                del response["logprobs"]
+        seen = [training.observation_of(one, crowd=CROWD, oracle=ORACLE) for one in silent]
+        notes = [" ".join(reads_logprobs.assess(one).notes) for one in seen]
+        assert all("no member gives token log-probabilities" in note for note in notes)
+        assert sum("token log-probabilities" in line for line in caplog.messages) == 1
+
+    def test_one_member_that_gives_it_is_enough(self, reads_logprobs: LearnedRouter) -> None:
+        one = records(1)[0]
+        for response in one["responses"][1:]:
+            del response["logprobs"]
+        assert not reads_logprobs.assess(training.observation_of(one, crowd=CROWD, oracle=ORACLE)).notes
