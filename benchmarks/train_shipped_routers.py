@@ -40,7 +40,7 @@ from pyramid_core.training.fitting import fit_rows
 from pyramid_core.training.pooling import ORACLE, Casting, accuracies, drawn, members_of, pooled
 
 SEED = 11
-MOST_JUDGED = 4_000
+MOST_JUDGED = 3_000
 """Of a larger set every second or third question is judged."""
 
 
@@ -58,13 +58,13 @@ GSM = Source(file="gsm8k_zeroeval", group="gsm8k", turns=4)
 ROUTELLM = Source(file="gsm8k_openai_routellm", group="gsm8k", turns=2)
 PRO = Source(file="mmlu_pro", group="mmlu", turns=1)
 CONFIDENCE = Source(file="mmlu_pro_confidence", group="mmlu", turns=1)
-NQ = Source(file="nq_logprobs", group="nq", turns=2)
-CRUX = Source(file="cruxeval_zeroeval", group="cruxeval", turns=3)
+NQ = Source(file="nq_logprobs", group="nq", turns=1)
+CRUX = Source(file="cruxeval_zeroeval", group="cruxeval", turns=2)
 MBPP = Source(file="mbpp_ldb_mgdebugger", group="mbpp", turns=2)
 RECIPES: Mapping[str, Sequence[Source]] = {
     "value": (GSM, ROUTELLM, PRO, CONFIDENCE),
-    "consensus": (GSM, ROUTELLM, PRO, NQ, CRUX, MBPP, replace(MBPP, programs=True, turns=4)),
-    "anytime": (replace(NQ, turns=4), CONFIDENCE),
+    "consensus": (GSM, ROUTELLM, PRO, NQ, CRUX, MBPP, replace(MBPP, programs=True)),
+    "anytime": (replace(NQ, turns=3), CONFIDENCE),
 }
 GROUPS: Mapping[str, str] = {
     "gsm8k_zeroeval": "gsm8k",
@@ -197,7 +197,10 @@ class Training:
             "sha256": {source.file: self.digest(source.file) for source in sources},
             "label": "reference",
         }
-        router = fit_rows(rows, setting, kind=self.kind, any_crowd=True, growth=GROWTH, data=data)
+        folds = 5 if without is None else 2  # what only judges a set needs no figures of its own
+        router = fit_rows(
+            rows, setting, kind=self.kind, any_crowd=True, growth=GROWTH, folds=folds, data=data
+        )
         card = replace(router.card, oracle=None)
         router = LearnedRouter.parse({**router.files, CARD: card.as_json()}, where=str(kept))
         router.save(kept)
@@ -296,7 +299,7 @@ class Training:
             return report(sheet, judged, plan)
 
         router = routers.get(group, whole)
-        told = of(router, None, RESAMPLES)
+        told = of(router, None, RESAMPLES // 2)
         if self.kind == "value":
             told["with_prior"] = brief(of(router, told["oracle_accuracy"]))
         told["of_itself"] = brief(of(whole, None)) if group in routers else None
