@@ -13,6 +13,7 @@ from langchain_pyramid.roster import Roster, roster_of
 from pyramid_core.decision import ThresholdRule, rule_of
 from pyramid_core.guarding import EscalateTools
 from pyramid_core.pyramid import Pyramid
+from pyramid_core.routers.semantic import SIMILARITY, SemanticRouter
 from pyramid_core.types.numbers import check_number
 
 PARTS = (
@@ -25,6 +26,7 @@ PARTS = (
     "prices",
     "timeout",
     "explore",
+    "embeddings",
     "gatherers",
     "on_trace",
 )
@@ -64,15 +66,21 @@ def build(model: str, parts: tuple[Any, ...]) -> Built:
     rule = rule_of(model, given["rule"])
     if given["escalate_tools"]:
         rule = EscalateTools(ThresholdRule() if rule is None else rule, given["escalate_tools"])
+    router, gatherers = given["router"], dict(given["gatherers"] or {})
+    if given["embeddings"] is not None:
+        from langchain_pyramid.semantic import EmbeddingGatherer
+
+        gatherers.setdefault(SIMILARITY, EmbeddingGatherer(given["embeddings"]))
+        router = SemanticRouter() if router is None else router
     pyramid = Pyramid(
         crowd=roster.crowd,
         oracle=roster.oracles,
-        router=given["router"],
+        router=router,
         rule=rule,
         policy=given["policy"],
         deadline=given["timeout"],
         explore=given["explore"],
-        gatherers=given["gatherers"],
+        gatherers=gatherers,
         on_trace=given["on_trace"],
     )
     identity = {

@@ -68,6 +68,7 @@ class ChatPyramid(BaseChatModel):
         prices: `pyramid_core.prices.Price` by model name, for the bill; without them costs are unknown.
         trace_handlers: callback handlers, or classes of them, that see every member's run although they show
             tokens (Langfuse's, say); tracers see them anyway.
+        embeddings: texts that mean the same agree, by these embeddings (`langchain_pyramid.semantic.embeddings_of`).
         gatherers: what computes evidence, by kind, for routers that name some.
         explore: the share of accepted queries whose oracle is asked as well, for training.
         on_trace: is given every finished trace.
@@ -92,6 +93,7 @@ class ChatPyramid(BaseChatModel):
     policy: Any = Field(default=None, exclude=True, repr=False)
     prices: Any = Field(default=None, exclude=True, repr=False)
     trace_handlers: Any = Field(default=(), exclude=True, repr=False)
+    embeddings: Any = Field(default=None, exclude=True, repr=False)
     gatherers: Any = Field(default=None, exclude=True, repr=False)
     explore: float = Field(default=0.0, repr=False)
     on_trace: Any = Field(default=None, exclude=True, repr=False)

@@ -114,7 +114,7 @@ OUTSIDE: dict[str, tuple[str, ...] | int] = {
     "rich": ("pyramid_core.cli",),
     "typer": ("pyramid_core.cli",),
     "xgboost": ("pyramid_core.routers", "pyramid_core.training"),
-    "sentence_transformers": ("pyramid_core.evidence",),
+    "sentence_transformers": ("pyramid_core.evidence", "langchain_pyramid"),
     "starlette": ("pyramid_core.gateway",),
     "uvicorn": ("pyramid_core.gateway", "pyramid_core.cli"),
     "h11": ("pyramid_core.gateway",),

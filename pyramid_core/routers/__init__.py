@@ -1,6 +1,6 @@
 """Routers predict from an observation whether the answer that would stand is right.
 
-Untrained: `AgreementRouter`, and the baselines `ConstantRouter` and `RandomRouter`. Learned: `LearnedRouter` of three
+Untrained: `AgreementRouter`, `SemanticRouter`, and the baselines `ConstantRouter` and `RandomRouter`. Learned: `LearnedRouter` of three
 kinds (Table 2 of the paper, and beyond), loaded from a folder by name or path: `ConsensusRouter` (agreement first),
 `AnytimeRouter` (log-probabilities first), `ValueRouter` (selects, and knows the oracle's chances as well).
 """
@@ -15,6 +15,7 @@ from pyramid_core.routers.baselines import ConstantRouter, RandomRouter
 from pyramid_core.routers.card import Card
 from pyramid_core.routers.learned import LearnedRouter
 from pyramid_core.routers.loading import load_router, shipped
+from pyramid_core.routers.semantic import SemanticRouter
 from pyramid_core.routers.trees import Forest
 
 
@@ -61,6 +62,7 @@ __all__ = [
     "Forest",
     "LearnedRouter",
     "RandomRouter",
+    "SemanticRouter",
     "ValueRouter",
     "load_router",
     "shipped",

@@ -208,7 +208,7 @@ class Tracer(BaseTracer):
 
 
 class Tokens(BaseCallbackHandler):
-    """A plain handler that shows tokens, as a web page would."""
+    """A plain handler that follows runs and shows tokens, as a web page would, and as some tracing services do."""
 
     run_inline = True
 
@@ -221,6 +221,9 @@ class Tokens(BaseCallbackHandler):
 
     def on_llm_new_token(self, token, **kwargs):
         self.seen.append(token)
+
+    def on_llm_end(self, *args, **kwargs):
+        pass
 
 
 def pyramid(*crowd: Any, oracle: Any = None, **fields: Any) -> ChatPyramid:
