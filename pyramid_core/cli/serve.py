@@ -91,4 +91,6 @@ def _described(config: Path | None, *, embedded: bool) -> tuple[ServerSettings, 
 
         return ServerSettings(), embedded_build()
     configuration = load_configuration(config or FILE)
+    # Now, and not when the first user asks.
+    configuration.check_keys()
     return configuration.server, configuration.pyramid

@@ -150,8 +150,6 @@ class Configuration:
             InputError: a member cannot be made, or the router does not fit.
         """
         arguments: dict[str, Any] = {
-            "crowd": [self.member(table) for table in self.crowd],
-            "oracle": [self.member(table) for table in self.oracles],
             "router": self.router,
             "rule": self.rule,
             "policy": self.policy,
@@ -159,6 +157,10 @@ class Configuration:
             "explore": self.top.explore,
             "seed": self.top.seed,
         }
+        # Members that are given are not made as well: a server builds many pyramids of the same ones.
+        for name, tables in (("crowd", self.crowd), ("oracle", self.oracles)):
+            if name not in changes:
+                arguments[name] = [self.member(table) for table in tables]
         if self.top.run_code:
             arguments["gatherers"] = {"behaviour": BehaviourGatherer(run_code=True)}
         try:

@@ -26,7 +26,7 @@ def sharing(build: Build) -> tuple[Pyramid, Build]:
         build,
         crowd=[members[name] for name in first.crowd],
         oracle=[members[name] for name in first.oracles],
-        router=first.router,
+        router=first.router if first.given[0] is not None else None,
     )
     return shared(), shared
 

@@ -10,6 +10,7 @@ from typing import Any
 from pyramid_core.configuration import Limits
 from pyramid_core.endpoints.wire import Request, Settings, read_request
 from pyramid_core.gateway.refusals import bad
+from pyramid_core.pyramid import checked_query
 from pyramid_core.types import Query
 from pyramid_core.types.numbers import is_number
 
@@ -61,7 +62,7 @@ def checked(body: Mapping[str, Any], limits: Limits, *, name: str) -> Asked:
 
     Raises:
         Refusal: it is beyond a limit, or overrides what it may not.
-        RequestError: a value cannot be used.
+        RequestError, InputError: a value cannot be used.
     """
     messages = body.get("messages")
     if isinstance(messages, list) and len(messages) > limits.messages:
@@ -74,7 +75,7 @@ def checked(body: Mapping[str, Any], limits: Limits, *, name: str) -> Asked:
     own = _overrides(request.overrides, limits)
     return Asked(
         request=request,
-        query=replace(request.query, id=name),
+        query=checked_query(replace(request.query, id=name)),
         max_cost=own.get("max_cost"),
         deadline=own.get("deadline"),
     )

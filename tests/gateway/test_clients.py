@@ -1,6 +1,7 @@
 """Real clients, unmodified, against the running gateway: over the embedded models, and, for tools and JSON, over endpoints."""
 
 import json
+import shutil
 import subprocess
 from functools import partial
 
@@ -319,6 +320,7 @@ class TestLlamaIndex:
         assert llm.get_tool_calls_from_response(response)[0].tool_name == "weather"
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on PATH")
 class TestCurl:
     def curl(self, server, *arguments):
         run = subprocess.run(

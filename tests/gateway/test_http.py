@@ -320,6 +320,18 @@ class TestErrors:
         *_, last = events(response.text)
         assert "it broke" in last["error"]["message"]
 
+    @pytest.mark.parametrize("model", ["pyramid", "big"])
+    def test_of_a_text_that_no_model_can_read_are_the_same_for_everybody(self, server, model):
+        body = {"model": model, "messages": [{"role": "user", "content": "\ud800 apples"}]}
+        with server.client() as client:
+            response = client.post(
+                "/v1/chat/completions",
+                content=json.dumps(body).encode(),
+                headers={"content-type": "application/json"},
+            )
+        assert response.status_code == 400
+        assert "surrogate" in response.json()["error"]["message"]
+
 
 class TestRequestIds:
     def test_a_clients_own_comes_back(self, server):

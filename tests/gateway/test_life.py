@@ -209,6 +209,18 @@ class TestTheCommand:
         assert words in told
         assert told.count("\n") == 1
 
+    def test_says_before_the_first_query_that_a_models_key_is_missing(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+        member = 'base_url = "http://127.0.0.1:9/v1"\nmodel = "m"\n'
+        (tmp_path / "pyramid.toml").write_text(
+            f'[[crowd]]\n{member}[[oracle]]\nname = "o"\napi_key_env = "NO_SUCH_KEY"\n{member}'
+        )
+        with pytest.raises(SystemExit) as ended:
+            main(["serve"])
+        assert ended.value.code == 2
+        assert "NO_SUCH_KEY" in capsys.readouterr().err
+
     def test_says_that_a_port_is_taken(self):
         import socket
 
