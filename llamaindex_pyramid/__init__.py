@@ -12,7 +12,7 @@ except ImportError as error:
     raise MissingExtra("llama-index-core", "llamaindex") from error
 
 from llamaindex_pyramid.embedded import EmbeddedLLM, embedded_llm_crowd, embedded_llm_oracle
-from llamaindex_pyramid.engines import PyramidQueryEngine, RecordedQueryEngine
+from llamaindex_pyramid.engines import PyramidQueryEngine, RecordedQueryEngine, context_similarity
 from llamaindex_pyramid.events import PyramidRoutingEvent, routing_records
 from llamaindex_pyramid.llm import PyramidLLM
 
@@ -22,6 +22,7 @@ __all__ = [
     "PyramidQueryEngine",
     "PyramidRoutingEvent",
     "RecordedQueryEngine",
+    "context_similarity",
     "embedded_llm_crowd",
     "embedded_llm_oracle",
     "routing_records",

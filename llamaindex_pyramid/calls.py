@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole, TextBlock, ToolCallBlock
+from llama_index.core.prompts.base import BasePromptTemplate
 from llama_index.core.tools.types import BaseTool
 from llama_index.core.utils import get_tokenizer
 
@@ -32,6 +35,35 @@ _ROLES = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Retrieved:
+    """What a prompt was made of, where LlamaIndex's synthesizers fill it: routers read it apart from the rest.
+
+    Attributes:
+        question: the user's own words; "" where the prompt is all there is.
+        passages: what every member is given to read.
+    """
+
+    question: str = ""
+    passages: tuple[str, ...] = ()
+
+
+_RETRIEVED: ContextVar[Retrieved] = ContextVar("pyramid_retrieved", default=Retrieved())  # noqa: B039 - frozen
+
+
+@contextmanager
+def filling(prompt: BasePromptTemplate, arguments: Mapping[str, Any]) -> Iterator[None]:
+    """Remember what a prompt is filled with, while it is asked."""
+    known = {**prompt.kwargs, **arguments}
+    passages = tuple(str(known[name]) for name in ("context_str", "context_msg") if known.get(name))
+    asked = str(known.get("query_str") or "") if passages else ""
+    token = _RETRIEVED.set(Retrieved(question=asked, passages=passages))
+    try:
+        yield
+    finally:
+        _RETRIEVED.reset(token)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Call:
     """What the caller asked, in LlamaIndex's own objects: a conversation or a prompt.
 
@@ -42,6 +74,7 @@ class Call:
         tools: on offer to every member.
         tool_options: how they are offered.
         settings: what every member is called with (temperature, max_tokens, ...).
+        retrieved: what a query engine has filled its prompt with.
     """
 
     messages: tuple[ChatMessage, ...] = ()
@@ -50,6 +83,7 @@ class Call:
     tools: tuple[BaseTool, ...] = ()
     tool_options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    retrieved: Retrieved = field(default_factory=lambda: _RETRIEVED.get())
 
     @classmethod
     def chat(cls, messages: Any, keywords: Mapping[str, Any]) -> Call:
@@ -105,9 +139,11 @@ class Call:
     def query(self) -> Query:
         """The same as the core sees it."""
         if self.prompt is not None:
-            return Query(text=self.prompt, raw=self)
+            text = self.retrieved.question or self.prompt
+            return Query(text=text, context=self.retrieved.passages, raw=self)
         return Query(
-            text=question(self.messages),
+            text=self.retrieved.question or question(self.messages),
+            context=self.retrieved.passages,
             messages=tuple(plain(message) for message in self.messages),
             tools=tuple(tool.metadata.to_openai_tool(skip_length_check=True) for tool in self.tools),
             tool_choice=self.tool_options.get("tool_choice"),

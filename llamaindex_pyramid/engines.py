@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
+from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.base.response.schema import (
     RESPONSE_TYPE,
     AsyncStreamingResponse,
@@ -22,6 +23,7 @@ from llama_index.core.tools import QueryEngineTool
 
 from llamaindex_pyramid.events import active_span, inside, routing_records, tell, told
 from pyramid_core.decision import NAME, rule_of
+from pyramid_core.evidence import ContextSimilarity
 from pyramid_core.pyramid import Pyramid
 from pyramid_core.records import total_of
 from pyramid_core.types import Answer, Outcome, Query
@@ -106,6 +108,17 @@ class PyramidQueryEngine(BaseQueryEngine):
         with told(model=NAME, span=span), inside(span):
             outcome = await self.pyramid.aask(_query(query_bundle))
         return _response(outcome, span)
+
+
+def context_similarity(embed_model: BaseEmbedding) -> ContextSimilarity:
+    """What gathers how near answers lie to the retrieved passages: give it as `gatherers={"context": ...}`.
+
+    For routers that were trained with features of the family `context-meaning`.
+
+    Args:
+        embed_model: any of LlamaIndex's; asked once a query, on a thread.
+    """
+    return ContextSimilarity(embed_model.get_text_embedding_batch)
 
 
 class RecordedQueryEngine(BaseQueryEngine):

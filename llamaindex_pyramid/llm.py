@@ -23,10 +23,12 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection, default_completion_to_prompt
+from llama_index.core.prompts.base import BasePromptTemplate
 from llama_index.core.tools.types import BaseTool
+from llama_index.core.types import TokenAsyncGen, TokenGen
 from pydantic import Field, PrivateAttr, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
 
-from llamaindex_pyramid.calls import Call
+from llamaindex_pyramid.calls import Call, filling
 from llamaindex_pyramid.members import SyncLLMMember
 from llamaindex_pyramid.responses import RECORD, Chat, Completion
 from llamaindex_pyramid.roster import Roster, metadata_of, roster_of
@@ -214,6 +216,28 @@ class PyramidLLM(FunctionCallingLLM):
         return cast(
             "CompletionResponseAsyncGen", self._completion(prompt, kwargs, formatted=formatted).astream()
         )
+
+    # Predicting: where a synthesizer fills a prompt, what it retrieved and what was asked can still be told apart
+
+    def predict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
+        """As every LLM does it."""
+        with filling(prompt, prompt_args):
+            return super().predict(prompt, **prompt_args)
+
+    async def apredict(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
+        """As every LLM does it."""
+        with filling(prompt, prompt_args):
+            return await super().apredict(prompt, **prompt_args)
+
+    def stream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenGen:
+        """As every LLM does it."""
+        with filling(prompt, prompt_args):
+            return super().stream(prompt, **prompt_args)
+
+    async def astream(self, prompt: BasePromptTemplate, **prompt_args: Any) -> TokenAsyncGen:
+        """As every LLM does it."""
+        with filling(prompt, prompt_args):
+            return await super().astream(prompt, **prompt_args)
 
     # Tools
 

@@ -13,6 +13,7 @@ from pyramid_core.evidence.behaviour import (
     key_of,
 )
 from pyramid_core.evidence.cache import BehaviourCache, usual_path
+from pyramid_core.evidence.context import ContextSimilarity
 from pyramid_core.evidence.recorded import RecordedBehaviour, RecordedEvidence, visible_tests
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Behaviour",
     "BehaviourCache",
     "BehaviourGatherer",
+    "ContextSimilarity",
     "RecordedBehaviour",
     "RecordedEvidence",
     "classes_of",

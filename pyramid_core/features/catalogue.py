@@ -10,6 +10,7 @@ from pyramid_core.features import (
     agreement,
     behaviour,
     confidence,
+    context,
     crowd,
     lengths,
     logprobs,
@@ -31,6 +32,7 @@ QUERY_FEATURES: tuple[Feature, ...] = (
     *crowd.QUERY,
     *behaviour.QUERY,
     *tools.QUERY,
+    *context.QUERY,
 )
 """Every feature of a whole observation."""
 
@@ -44,6 +46,7 @@ CLASS_FEATURES: tuple[Feature, ...] = (
     *crowd.CLASS,
     *behaviour.CLASS,
     *tools.CLASS,
+    *context.CLASS,
 )
 """Every feature of one class of equivalent answers."""
 
@@ -149,6 +152,15 @@ BEHAVIOUR_CLASS_FEATURES: tuple[Feature, ...] = (*behaviour.QUERY, *behaviour.CL
 
 PROGRAMS = ("behaviour", "expected-value")
 """The families that read what programs do."""
+
+CONTEXT_FEATURES: tuple[Feature, ...] = context.QUERY
+"""What a router of level query can look at as well where queries come with the passages that were retrieved for them."""
+
+CONTEXT_CLASS_FEATURES: tuple[Feature, ...] = (*context.QUERY, *context.CLASS)
+"""The same for a router of level class."""
+
+CONTEXT = context.CONTEXT
+"""The kind of evidence that the family `context-meaning` reads."""
 
 TOOL_FEATURES: tuple[Feature, ...] = named(
     "agreement",

@@ -33,6 +33,8 @@ Family = Literal[
     "expected-value",
     "member",
     "tools",
+    "context",
+    "context-meaning",
 ]
 
 

@@ -51,6 +51,7 @@ def query_of(record: Mapping[str, Any]) -> Query:
         tool_choice=record.get("tool_choice"),
         answer_type=record.get("answer_type"),
         id=str(record.get("id") or ""),
+        context=tuple(map(str, to_sequence(record.get("context") or (), "context"))),
     )
 
 
@@ -63,7 +64,7 @@ def query_keys(query: Query) -> dict[str, Any]:
         "tools": plain(query.tools),
         "tool_choice": plain(query.tool_choice),
         "answer_type": query.answer_type,
-    }
+    } | ({"context": list(query.context)} if query.context else {})
 
 
 def answer_of(response: Mapping[str, Any]) -> Reported:

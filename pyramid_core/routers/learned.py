@@ -22,7 +22,7 @@ import numpy.typing as npt
 from pyramid_core.calibration import shifted
 from pyramid_core.equivalence import BEHAVIOUR, AnswerClass, classes
 from pyramid_core.errors import InputError, RouterError
-from pyramid_core.features import PROGRAMS, FeatureSet
+from pyramid_core.features import CONTEXT, PROGRAMS, FeatureSet
 from pyramid_core.routers.agreement import checked_accuracy
 from pyramid_core.routers.card import CARD, Card, write_folder
 from pyramid_core.routers.standing import after_oracle, spokesman
@@ -166,10 +166,15 @@ class LearnedRouter:
 
         A router that was trained with and without it serves those who run no programs as well.
         """
-        if self.features.equivalence == BEHAVIOUR:
-            return (BEHAVIOUR,)
-        reads = any(feature.family in PROGRAMS for feature in self.features.features)
-        return (BEHAVIOUR,) if reads and BEHAVIOUR in self.gathered else ()
+        families = self.features.families
+        read = [BEHAVIOUR] if any(family in PROGRAMS for family in families) else []
+        read += [CONTEXT] if "context-meaning" in families else []
+        always = (BEHAVIOUR,) if self.features.equivalence == BEHAVIOUR else ()
+        return tuple(
+            kind
+            for kind in (BEHAVIOUR, CONTEXT)
+            if kind in always or (kind in read and kind in self.gathered)
+        )
 
     @property
     def fuses(self) -> bool:

@@ -113,6 +113,7 @@ class Query:
         tool_choice: as the caller gave it.
         answer_type: number, choice, literal, code, tool_calls, fields or text; None: inferred from the answers.
         id: of the record this query came from, or "".
+        context: passages that every member is given to answer from, where they were retrieved for it.
         raw: the framework's own input, passed to the members untouched.
     """
 
@@ -122,6 +123,7 @@ class Query:
     tool_choice: Any = None
     answer_type: str | None = None
     id: str = ""
+    context: tuple[str, ...] = ()
     raw: Any = field(default=None, repr=False, compare=False)
 
 

@@ -5,7 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from pyramid_core.features import CLASS_FEATURES, QUERY_FEATURES, ClassView, View
+from pyramid_core.features import (
+    CLASS_FEATURES,
+    CONTEXT_CLASS_FEATURES,
+    QUERY_FEATURES,
+    ClassView,
+    View,
+)
 from pyramid_core.text import value_form
 from pyramid_core.types import Answer, Failure, Observation, Query, Reply, ToolCall, Usage
 from tests.core.test_tool_features import OF_TOOLS
@@ -349,6 +355,7 @@ def test_every_feature_has_its_worth_tested():
         "class_question_similarity",
         "class_called",
         *(case[0] for case in (*OF_OPTIONS, *OF_PHRASES, *OF_PROGRAMS, *OF_TOOLS)),
+        *(feature.name for feature in CONTEXT_CLASS_FEATURES),  # in test_context_features.py
     }
     assert tested == set(BY_NAME)
 

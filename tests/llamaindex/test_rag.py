@@ -12,13 +12,14 @@ import re
 import warnings
 
 import pytest
-from llama_index.core import VectorStoreIndex
+from llama_index.core import PromptTemplate, VectorStoreIndex
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.node_parser import SentenceSplitter
 
-from llamaindex_pyramid import PyramidLLM, RecordedQueryEngine, routing_records
-from pyramid_core import Policy, Pyramid, routing_record
-from pyramid_core.types import Answer
+from llamaindex_pyramid import PyramidLLM, RecordedQueryEngine, context_similarity, routing_records
+from pyramid_core import AgreementRouter, Policy, Pyramid, routing_record
+from pyramid_core.features import CONTEXT_FEATURES, FeatureSet
+from pyramid_core.types import Answer, Observation, Reply
 from tests.llamaindex.conformance import RESPONSE_MODES
 from tests.llamaindex.instruments import HashedWords, recording
 from tests.llamaindex.openai_server import serving
@@ -46,13 +47,14 @@ def index():
 class Run:
     """What a pyramid did for some questions in one mode and way."""
 
-    def __init__(self, crowd, oracle):
+    def __init__(self, crowd, oracle, **fields):
         self.traces, self.counter = [], TokenCountingHandler(tokenizer=str.split)
         self.llm = PyramidLLM(
             crowd=crowd,
             oracle=oracle,
             policy=WHOLE,
             on_trace=self.traces.append,
+            **fields,
         )
         self.texts, self.of_question, self.records = [], [], []
 
@@ -230,3 +232,60 @@ def test_a_responses_metadata_has_every_steps_record_and_their_sum(index):
     told = engine.query(QUESTIONS[8][2]).metadata["pyramid"]
     assert told["total"]["queries"] == len(told["records"])
     assert told["total"]["usage"]["sees-all"]["calls"] == len(told["records"])
+
+
+class TestContext:
+    """Routers see the question and the passages apart, where LlamaIndex's synthesizers fill the prompt."""
+
+    def traces(self, index, mode, way="sync", **fields):
+        asyncio.set_event_loop(None)
+        crowd = [ScriptedLLM(name=name, script=reader(blind=blind)) for name, blind in BLIND.items()]
+        run = Run(crowd, ScriptedLLM(name="oracle", script=reader()), **fields)
+        return run.ask(index, [QUESTIONS[0][2]], mode, way).traces
+
+    @pytest.mark.parametrize(("mode", "way"), RUNS)
+    def test_every_mode_and_way_tells_them_apart(self, index, mode, way):
+        traces = self.traces(index, mode, way)
+        assert {trace.query.text for trace in traces} == {QUESTIONS[0][2]}
+        assert all("The island of" in passage for trace in traces for passage in trace.query.context)
+        assert all(trace.query.context for trace in traces)
+
+    def test_the_members_get_the_whole_prompt(self, index):
+        llm = PyramidLLM(crowd=[ScriptedLLM(name="m", script=reader())], oracle=ScriptedLLM(name="o"))
+        index.as_query_engine(llm=llm, response_mode="compact").query(QUESTIONS[0][2])
+        assert "Context information is below" in llm.crowd[0].asked[0].text
+
+    def test_features_of_the_context_can_be_read(self, index):
+        trace = self.traces(index, "simple_summarize")[0]
+        replies = [Reply(call=c.call, role=c.role, who=c.who, result=c.result) for c in trace.calls]
+        seen = Observation(query=trace.query, crowd=trace.crowd, replies=tuple(replies))
+        told = FeatureSet("query", CONTEXT_FEATURES)
+        row = dict(zip(told.names, told.rows(seen)[0], strict=True))
+        assert row["context_final"] == row["context_final_nearest"] == 1.0
+        assert row["context_lacking"] == 0.0
+
+    def test_an_embedding_of_llama_index_gathers_how_near_answers_lie(self, index):
+        gathered = []
+        gather = context_similarity(HashedWords())
+
+        def noted(asked):
+            gathered.append(gather(asked))
+            return gathered[-1]
+
+        router = Reading()
+        traces = self.traces(index, "simple_summarize", router=router, gatherers={"context": noted})
+        assert traces[0].query.context
+        assert set(gathered[0]) == {"0", "1", "2"}
+        assert all(0.0 < value <= 1.0 for value in gathered[0].values())
+
+    def test_a_prompt_without_passages_is_the_question(self):
+        traces = []
+        llm = PyramidLLM(crowd=[ScriptedLLM(name="m")], oracle=ScriptedLLM(name="o"), on_trace=traces.append)
+        llm.predict(PromptTemplate("Say {query_str}"), query_str="hello")
+        assert (traces[0].query.text, traces[0].query.context) == ("Say hello", ())
+
+
+class Reading(AgreementRouter):
+    """Agreement that wants to know how near the answers lie to their passages."""
+
+    evidence = ("context",)
