@@ -12,6 +12,7 @@ import random
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from pyramid_core.deliberation import Deliberation
 from pyramid_core.equivalence import BEHAVIOUR, kind_stated
 from pyramid_core.errors import InputError, RouterError
 from pyramid_core.routers import AgreementRouter, LearnedRouter, load_router
+from pyramid_core.routers.steps import TOOLS, StepRouter, with_tools
 from pyramid_core.types import Answer, Context, Outcome, Policy, Query, Router, Rule, Token, Trace
 from pyramid_core.types.given import crowd_and_oracles
 from pyramid_core.types.names import unique_names
@@ -67,7 +69,8 @@ class Pyramid:
     Args:
         crowd: the members that are asked first; the same one may be given several times.
         oracle: the expensive member, or several, cheapest first.
-        router: a router, the name of a shipped one, or a saved one's folder; None: agreement.
+        router: a router, the name of a shipped one, or a saved one's folder; None: agreement, and where tools are bound
+            the shipped router of tool calls.
         rule: turns its assessments into verdicts; None: the threshold of the card's `baseline-match` point.
         policy: when the rule is asked, and what runs meanwhile.
         deadline: seconds for each query, unless it brings its own; None: no limit.
@@ -108,6 +111,7 @@ class Pyramid:
         self._gatherers = _gatherers(gatherers, run_code=run_code)
         self.router = _router(router, self.crowd, self._gatherers)
         self.rule = _rule(rule, self.router)
+        self.given = (router, rule)
         if isinstance(self.rule, EscalationRule):
             self.rule.check(self.oracles)
         if policy is not None and not isinstance(policy, Policy):
@@ -207,7 +211,16 @@ class Pyramid:
         return _context(self._context, {**drawn, **fields})
 
     def _deliberation(self, query: Query) -> Deliberation:
-        return Deliberation(query, self.crowd, self.oracles, self.router, self.rule, self.policy)
+        router, rule = self.router, self.rule
+        if self.given[0] is None and with_tools(query, self.crowd):
+            router, rule = self._of_tools
+        return Deliberation(query, self.crowd, self.oracles, router, rule, self.policy)
+
+    @cached_property
+    def _of_tools(self) -> tuple[Router, Rule]:
+        """Who judges queries with tools bound, where no router was given."""
+        router = StepRouter(load_router(TOOLS))
+        return router, _rule(self.given[1], router)
 
     def _threads(self, query: str | Query) -> Callable[[Reader | None], ThreadConductor]:
         if self._async_only:
