@@ -160,8 +160,11 @@ def verdicts(trace: Trace) -> list[dict[str, Any]]:
 def told_of(record: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """What of a routing record goes onto the pyramid's own run: its metadata and tags."""
     told = {f"pyramid.{name}": record[name] for name in _TOLD if record.get(name) is not None}
-    told |= {"pyramid.usage_is_sum": True, "pyramid.cost_usd": record["cost"]["usd"]}
-    told["pyramid.cost_complete"] = record["cost"]["complete"]
+    told |= {"pyramid.usage_is_sum": True, "pyramid.cost_complete": record["cost"]["complete"]}
+    # What is not wholly known must not be charted as if it were.
+    told["pyramid.cost_usd" if record["cost"]["complete"] else "pyramid.cost_at_least_usd"] = record["cost"][
+        "usd"
+    ]
     tags = [f"pyramid:{record['verdict'] or record['ended']}"]
     if record["end"] not in ("accept", record["verdict"]):
         tags.append(f"pyramid:{record['end']}")

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from langchain_pyramid.langsmith import read_langsmith
 from pyramid_core.cli.app import app
 from pyramid_core.errors import TraceError
+from pyramid_core.prices import Price
 from pyramid_core.records import answer_of, query_of, read_records
 from pyramid_core.types import Failure, Policy
 from tests.langchain.langsmith_server import serving
@@ -107,7 +108,8 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_the_tree_arrives_whole(way, service):
-    way(pyramid("4", "5", temperature=0.25, model="pyramid"), service.config())
+    prices = dict.fromkeys(("m0", "m1", "big"), Price(input=1e-6, output=1e-6))
+    way(pyramid("4", "5", temperature=0.25, model="pyramid", prices=prices), service.config())
     (own,) = service.pyramids()
     members = {metadata(run)["pyramid_member"]: run for run in service.below(own)}
     assert service.server.posts[0][0] == "/runs/multipart"
@@ -123,6 +125,7 @@ def test_the_tree_arrives_whole(way, service):
     assert told["pyramid.p_fail"] == 0.5
     assert {"pyramid.cost_barrier", "pyramid.imperfection_barrier", "pyramid.verdict"} <= set(told)
     assert {"pyramid.cost_usd", "pyramid.cost_complete", "pyramid.usage_is_sum"} <= set(told)
+    assert told["pyramid.cost_usd"] == pytest.approx(180e-6)
 
 
 class TestTimes:
@@ -181,6 +184,71 @@ class TestEnds:
     def test_no_key_arrives(self, service):
         pyramid("4", "5", api_key="sk-own-secret").invoke("2 + 2?", service.config())
         assert "secret" not in json.dumps(service.runs())
+
+
+class TestUsage:
+    def test_the_sum_over_all_runs_counts_twice_and_without_the_composites_once(self, service):
+        pyramid("4", "5").invoke("2 + 2?", service.config())
+        tokens = {
+            run["id"]: run["outputs"]["generations"][0][0]["message"]["kwargs"]["usage_metadata"][
+                "total_tokens"
+            ]
+            for run in service.runs()
+        }
+        assert sum(tokens.values()) == 2 * 180
+        sums = [run["id"] for run in service.runs() if metadata(run).get("pyramid.usage_is_sum")]
+        assert sum(count for run_id, count in tokens.items() if run_id not in sums) == 180
+
+    def test_a_cost_that_is_not_wholly_known_is_told_as_a_lower_bound(self, service):
+        pyramid("4", "5").invoke("2 + 2?", service.config())
+        (own,) = service.pyramids()
+        assert "pyramid.cost_usd" not in metadata(own)
+        assert metadata(own)["pyramid.cost_at_least_usd"] == 0.0
+
+
+class TestOpenTelemetry:
+    """The same as spans, where LangSmith's client exports them."""
+
+    @pytest.fixture
+    def spans(self, service):
+        pytest.importorskip("opentelemetry.sdk")
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+        exporter, provider = InMemorySpanExporter(), TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        client = Client(
+            api_url=service.server.url,
+            api_key="lsv2_made_up",
+            tracing_mode="otel",
+            otel_tracer_provider=provider,
+        )
+        slow = Scripted("slow", "4", gate=asyncio.Event())
+        config = {"callbacks": [LangChainTracer(client=client, project_name="p")]}
+        asyncio.run(pyramid("4", "5", slow).ainvoke("2 + 2?", config))
+        client.flush()
+        client.cleanup()
+        provider.shutdown()
+        return exporter.get_finished_spans()
+
+    def test_members_are_below_the_pyramid_and_the_cancelled_one_has_no_error(self, spans):
+        (own,) = [span for span in spans if span.name == "ChatPyramid"]
+        members = [span for span in spans if span is not own]
+        assert len(members) == 4
+        assert {span.parent.span_id for span in members} == {own.context.span_id}
+        assert all(span.status.status_code.name == "OK" for span in spans)
+        marked = [span for span in members if "pyramid:cancelled" in span.attributes["langsmith.span.tags"]]
+        assert [span.attributes["langsmith.metadata.pyramid_member"] for span in marked] == ["slow"]
+        assert own.attributes["langsmith.metadata.pyramid.verdict"] == "escalate"
+
+    def test_tokens_over_all_spans_count_twice_and_without_the_composites_once(self, spans):
+        def total(of):
+            return sum(span.attributes.get("gen_ai.usage.total_tokens", 0) for span in of)
+
+        assert total(spans) == 2 * 180
+        marked = "langsmith.metadata.pyramid.usage_is_sum"
+        assert total(span for span in spans if not span.attributes.get(marked)) == 180
 
 
 def kept(service, path):
