@@ -7,6 +7,7 @@
 #   make test-llamaindex   tests/llamaindex with the lowest and the highest llama-index-core that is supported
 #   make test-rag     the RAG run with all hundred questions behind HTTP as well
 #   make test-llm     real small models under llama.cpp's server (fetches 1.7 GB once, into build/llm)
+#   make test-langchain    tests/langchain with the lowest and the highest LangChain that is supported
 #   make bench        the speed figures, printed side by side
 #   make lock         resolve the dependencies again and write constraints.txt
 #
@@ -30,7 +31,7 @@ DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types bench test-wheel test-llm test-llamaindex test-rag lock clean
+.PHONY: help demo test lint types bench test-wheel test-langchain test-llm test-llamaindex test-rag lock clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -91,6 +92,15 @@ test-llamaindex-%: $(MADE)
 
 test-rag: $(DEV)
 	PYRAMID_RAG=all $(BIN)/python -m pytest tests/llamaindex/test_rag.py
+
+# Each in an environment of its own, built anew: what LlamaIndex pins must not decide what LangChain gets.
+test-langchain: $(MADE)
+	@for which in lowest highest; do \
+	  echo "LangChain, $$which" && \
+	  $(BIN)/python -m venv --clear build/langchain-$$which && \
+	  build/langchain-$$which/bin/python $(PIP_INSTALL) $(PIP_ARGS) -r tests/langchain/$$which.txt -e . && \
+	  build/langchain-$$which/bin/python -m pytest tests/langchain || exit 1; \
+	done
 
 lock: $(MADE)
 	rm -rf build/lock
