@@ -6,6 +6,7 @@ when, and whose answer stands is the core's affair, and nothing of it is written
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, Self, cast
 
@@ -39,6 +40,8 @@ from pyramid_core.decision import NAME, rule_of
 from pyramid_core.errors import InputError
 from pyramid_core.pyramid import Pyramid
 from pyramid_core.types.given import check_fields
+
+_LOG = logging.getLogger(__name__)
 
 _PARTS = (
     "crowd",
@@ -104,6 +107,13 @@ class PyramidLLM(FunctionCallingLLM):
         super().__init__(**fields)
         # Built here, once, so that what is wrong shows where it was written.
         self._build()
+        unable = self._roster.without_tools()
+        if 0 < len(unable) < len(self._roster.members):
+            _LOG.warning(
+                "members %s cannot call functions, so this pyramid calls none: a FunctionAgent will refuse it; "
+                "take function calling LLMs alone, or a ReActAgent",
+                unable,
+            )
 
     def _build(self) -> None:
         self._known = {}
