@@ -165,7 +165,8 @@ def mistaken(right: tuple[ToolCall, ...], draw: random.Random) -> Answer:
     if fault == "left out" and len(calls) > 1:
         del calls[place]
     elif fault == "tool":
-        calls[place] = request(draw)[1]
+        while calls[place] == right[place]:
+            calls[place] = request(draw)[1]
     elif fault == "words":
         return Answer(text="Could you tell me more about what you need?")
     else:
