@@ -3,11 +3,17 @@
 What ships as `tools` says whether anything should be called and which call stands. It was never asked which of several
 texts answers best; where an agent's tools have spoken and no member calls another, the answers are such texts, and
 agreement judges them.
+
+Where the whole crowd makes the same call, that is enough: p_fail is held to the lowest operating point, so that this
+default asks the oracle only where agreement would have asked it too. On recorded crowds of three that cost less than
+three right answers in a thousand, and an agent that makes one call after another, which looks half done to a router that
+has seen single questions, is not sent to the oracle at every step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from pyramid_core.routers.agreement import AgreementRouter
 from pyramid_core.types import (
@@ -23,6 +29,8 @@ from pyramid_core.types import (
 
 TOOLS = "tools"
 """The shipped router that judges calls."""
+
+_NOTE = "the whole crowd says the same: p_fail is held to the lowest operating point"
 
 LEAST = 2
 """Fewer members than this cannot disagree, and no router was trained on so few."""
@@ -72,7 +80,11 @@ class StepRouter:
 
     def assess(self, observation: Observation) -> Assessment:
         """What the one of the two says that this observation is for."""
-        return self._judge(observation).assess(observation)
+        found = self._judge(observation).assess(observation)
+        held = min((point.threshold for point in self.operating_points.values()), default=1.0)
+        if not (found.p_fail > held and is_unanimous(found, observation)):
+            return found
+        return replace(found, p_fail=held, notes=(*found.notes, _NOTE))
 
     def foresee(
         self, observation: Observation, decide: Callable[[Assessment], Decision]
@@ -88,6 +100,11 @@ class StepRouter:
 def with_tools(query: Query, crowd: tuple[str, ...]) -> bool:
     """Whether a query is one that `StepRouter` is for: tools are bound, no other kind of answer is, several are asked."""
     return bool(query.tools) and query.answer_type in (None, "tool_calls") and len(crowd) >= LEAST
+
+
+def is_unanimous(found: Assessment, observation: Observation) -> bool:
+    """Whether the whole crowd has answered, and all alike."""
+    return len(found.p_right) == 1 and len(found.p_right[0].calls) == len(observation.crowd)
 
 
 def ends_in_words(observation: Observation) -> bool:

@@ -153,6 +153,19 @@ def test_nothing_is_foreseen_of_final_words_while_a_member_may_yet_call(tools):
     assert router.foresee(observed(words, words, query=AFTER_A_TOOL), decide) == {}
 
 
+def test_where_all_say_the_same_p_fail_is_held_to_the_lowest_operating_point(tools):
+    alone, held = (router.assess(observed(CAIRO, CAIRO, CAIRO)) for router in (tools, StepRouter(tools)))
+    lowest = min(point.threshold for point in tools.operating_points.values())
+    assert alone.p_fail > lowest
+    assert held.p_fail == lowest
+    assert "the whole crowd says the same" in held.notes[-1]
+
+
+def test_two_of_three_are_not_the_whole_crowd(tools):
+    seen = observed(CAIRO, CAIRO)
+    assert StepRouter(tools).assess(seen).p_fail == tools.assess(seen).p_fail
+
+
 def test_a_step_router_is_the_router_of_calls_to_the_outside(tools):
     router = StepRouter(tools)
     assert isinstance(router.calls, LearnedRouter)
