@@ -56,7 +56,7 @@ def _importance(plan: Plan, tables: Tables) -> Mapping[str, Mapping[str, float]]
     known = examples.wrong[~np.isnan(examples.wrong)]
     if not both_kinds(known, least=LEAST):
         return None
-    growth = Growth.for_queries(examples.queries)
+    growth = Growth.for_kind(str(plan.kind), examples.queries)
     return importance(examples, features_of(plan).names, growth=growth, folds=plan.folds, seed=0)
 
 

@@ -223,7 +223,7 @@ def _taught(examples: Examples, *, kind: str, folds: int, seed: int, growth: Gro
     whole = examples.wrong[examples.view == COMPLETE]
     if len(set(examples.keys)) < LEAST or not both_kinds(whole, least=LEAST // 2):
         return _untaught(whole)
-    growth = growth or Growth.for_queries(examples.queries)
+    growth = growth or Growth.for_kind(kind, examples.queries)
     with_after = kind in BY_VALUE and both_kinds(examples.oracle_right, least=LEAST)
     may_select = examples.by_class
     raw = held_out(examples, growth=growth, folds=folds, seed=seed, with_after=with_after)

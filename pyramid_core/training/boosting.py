@@ -49,6 +49,17 @@ class Growth:
             return cls(trees=300, depth=3, rate=0.03)
         return cls(trees=300, depth=5, rate=0.04, least=8.0)
 
+    @classmethod
+    def for_kind(cls, kind: str, count: int) -> Growth:
+        """The default for a kind of router and so many queries.
+
+        Tool calls are seen with several crowds each and have many columns that say nearly the same: trees are deep, and
+        each sees a few of them.
+        """
+        if kind == "tools":
+            return cls(trees=200, depth=4, rate=0.045, columns=0.3, least=2.0)
+        return cls.for_queries(count)
+
     def as_json(self) -> dict[str, Any]:
         """For a card."""
         return asdict(self)
