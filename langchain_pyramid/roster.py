@@ -94,8 +94,6 @@ def able_crowd(
     Raises:
         InputError: names the member that cannot, or says that none of the crowd can.
     """
-    for oracle in roster.oracles:
-        oracle.bound(binding)
     able, last = [], None
     for member, given in zip(roster.crowd, crowd, strict=True):
         try:
@@ -108,6 +106,8 @@ def able_crowd(
             able.append(given)
     if not able and last is not None:
         raise last
+    for oracle in roster.oracles:
+        oracle.bound(binding)
     return able if last is not None else None
 
 

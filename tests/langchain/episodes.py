@@ -24,6 +24,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from langchain_pyramid import ChatPyramid
+from pyramid_core.routers import AgreementRouter
 from pyramid_core.types import Policy
 
 CORPUS = {
@@ -114,7 +115,9 @@ class Models:
     @cached_property
     def pyramid(self) -> ChatPyramid:
         crowd = [self.model(name) for name in ("small", "other", "third")]
-        return ChatPyramid(crowd=crowd, oracle=self.oracle, policy=Policy(early_stop=None))
+        return ChatPyramid(
+            crowd=crowd, oracle=self.oracle, router=AgreementRouter(), policy=Policy(early_stop=None)
+        )
 
 
 def saver() -> InMemorySaver:

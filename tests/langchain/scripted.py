@@ -17,6 +17,7 @@ from langchain_core.tracers.base import BaseTracer
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 
 from langchain_pyramid import ChatPyramid
+from pyramid_core.routers import AgreementRouter
 
 
 def usage(read: int, written: int) -> dict[str, int]:
@@ -227,7 +228,9 @@ class Tokens(BaseCallbackHandler):
 
 
 def pyramid(*crowd: Any, oracle: Any = None, **fields: Any) -> ChatPyramid:
-    """A ChatPyramid over scripted members; texts are models that say them."""
+    """A ChatPyramid over scripted members; texts are models that say them. It goes by agreement, with tools too."""
+    if "embeddings" not in fields:
+        fields.setdefault("router", AgreementRouter())
     members = [
         Scripted(f"m{n}", says) if not isinstance(says, Runnable) else says for n, says in enumerate(crowd)
     ]

@@ -11,7 +11,7 @@ from langchain_core.tools import tool
 
 from langchain_pyramid import PyramidMiddleware
 from pyramid_core.errors import InputError
-from pyramid_core.routers import ConstantRouter
+from pyramid_core.routers import AgreementRouter, ConstantRouter
 from tests.langchain.scripted import Scripted, Tracer
 from tests.langchain.test_tools import Number, call
 
@@ -33,6 +33,7 @@ def steps(name, said="the sum is 42", first=None):
 
 
 def agent(*crowd, oracle=None, fields=None, **settings):
+    settings.setdefault("router", AgreementRouter())
     middleware = PyramidMiddleware(crowd=crowd or [steps("m0"), steps("m1")], **settings)
     return create_agent(oracle or steps("big"), [add], middleware=[middleware], **(fields or {}))
 
