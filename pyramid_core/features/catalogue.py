@@ -150,6 +150,34 @@ BEHAVIOUR_FEATURES: tuple[Feature, ...] = behaviour.QUERY
 BEHAVIOUR_CLASS_FEATURES: tuple[Feature, ...] = (*behaviour.QUERY, *behaviour.CLASS)
 """The same for a router of level class."""
 
+PROGRAM_FEATURES: tuple[Feature, ...] = (
+    *named(
+        "agreement",
+        "answer_entropy",
+        "vote_margin",
+        "length_mean",
+        "length_variation",
+        "text_ratio",
+        "final_similarity",
+        "question_similarity",
+        "question_numbers_used",
+        "numbers_shared",
+        "query_length",
+        "query_numbers",
+        "query_sentences",
+        "query_type",
+        "class_agreement",
+        "class_margin",
+        "class_length",
+        "class_length_ratio",
+        "class_question_numbers_used",
+        "class_final_size",
+        "class_has_oracle",
+    ),
+    *BEHAVIOUR_CLASS_FEATURES,
+)
+"""The columns of a consensus router for programs that are run: without what reads an answer's wording or options."""
+
 PROGRAMS = ("behaviour", "expected-value")
 """The families that read what programs do."""
 

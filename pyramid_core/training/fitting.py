@@ -18,6 +18,7 @@ from pyramid_core.features import (
     BEHAVIOUR_FEATURES,
     DEFAULT_CLASS_FEATURES,
     DEFAULT_QUERY_FEATURES,
+    PROGRAM_FEATURES,
     TOOL_FEATURES,
     Feature,
     FeatureSet,
@@ -135,7 +136,7 @@ def fit_rows(
             f"{len(set(examples.keys))} different questions are too few to train on: give {_TOO_FEW} or more"
         )
     setting, examples = _varying(setting, examples)
-    growth = growth or Growth.for_queries(examples.queries)
+    growth = growth or Growth.for_kind(kind, examples.queries)
     trained = _train(examples, kind=kind, growth=growth, spare=spare, folds=folds, seed=setting.seed)
     names = setting.features.names
     metrics = {
@@ -270,6 +271,8 @@ def default_features(
     if kind == "tools":
         return TOOL_FEATURES
     level = level_of(kind, programs=programs)
+    if kind == "consensus" and programs:
+        return PROGRAM_FEATURES + (member_features(crowd, level) if crowd else ())
     members = member_features(crowd, level, signals=True) if crowd else ()
     if level == "class":
         chosen = DEFAULT_CLASS_FEATURES + (BEHAVIOUR_CLASS_FEATURES if programs else ())
