@@ -235,7 +235,7 @@ class LearnedRouter:
         calibrate = self.card.calibration["fail"]
         wrong = [calibrate(p) for p in self.fail.probabilities(rows).tolist()]
         best = 0
-        if self.card.level == "class" and self.card.metrics.get("selection") != "vote":
+        if self.selects(rows):
             # Classes come with most votes first, then in the crowd's order: a later one must be better to stand.
             for place, p in enumerate(wrong):
                 if p < wrong[best] - _EQUAL:
@@ -269,6 +269,19 @@ class LearnedRouter:
             if sum(float(gains.get(name, {}).get("gain", 0.0)) for name in names) >= _WORTH_A_WORD:
                 found[words] = tuple(columns)
         return found
+
+    def selects(self, rows: npt.ArrayLike) -> bool:
+        """Whether the best class stands and not the largest, on queries with these rows.
+
+        The card's `selection` says so: "class" always, "vote" never, "programs" where what programs do is known.
+        """
+        said = self.card.metrics.get("selection")
+        if self.card.level != "class" or said == "vote":
+            return False
+        if said != "programs":
+            return True
+        read = [at for at, f in enumerate(self.features.features) if f.family in PROGRAMS]
+        return not bool(np.isnan(np.asarray(rows, dtype=float)[:, read]).all())
 
     def silent(self, rows: npt.ArrayLike) -> tuple[str, ...]:
         """Those of `signals` that none of these rows has."""
