@@ -36,6 +36,7 @@ from pyramid_core.routers import LearnedRouter
 from pyramid_core.routers.card import CARD
 from pyramid_core.routers.loading import SHIPPED
 from pyramid_core.training import Examples, Growth, Setting, default_features, examples_of
+from pyramid_core.training.examples import FUSED
 from pyramid_core.training.fitting import fit_rows
 from pyramid_core.training.pooling import ORACLE, Casting, accuracies, drawn, members_of, pooled
 
@@ -62,7 +63,7 @@ NQ = Source(file="nq_logprobs", group="nq", turns=1)
 CRUX = Source(file="cruxeval_zeroeval", group="cruxeval", turns=2)
 MBPP = Source(file="mbpp_ldb_mgdebugger", group="mbpp", turns=2)
 RECIPES: Mapping[str, Sequence[Source]] = {
-    "value": (GSM, ROUTELLM, PRO, CONFIDENCE),
+    "value": (GSM, ROUTELLM, PRO, CONFIDENCE, NQ, CRUX, MBPP),
     "consensus": (GSM, ROUTELLM, PRO, NQ, CRUX, MBPP, replace(MBPP, programs=True)),
     "anytime": (replace(NQ, turns=3), CONFIDENCE),
 }
@@ -109,8 +110,8 @@ MORE: Mapping[str, Row] = {
     "mbpp": replace(SETS["mbpp-text"], kind="consensus"),
     "mbpp-local": Row(
         file="mbpp_local_logprobs",
-        crowd=("qwen2.5-coder-0.5b", "smollm2-135m"),
-        oracle="qwen2.5-coder-1.5b",
+        crowd=("qwen2.5-coder-0.5b-instruct-q4_k_m", "smollm2-135m-instruct-q4_1"),
+        oracle="qwen2.5-coder-1.5b-instruct-q4_k_m",
         kind="anytime",
     ),
     "tools-a": Row(
@@ -161,7 +162,10 @@ class Training:
         self.work = work
         self.programs = any(source.programs for source in RECIPES[kind])
         self.level: Level = "class" if self.programs or kind == "value" else "query"
-        self.features = FeatureSet(self.level, default_features(kind, programs=self.programs), "auto")
+        columns = self.table(programs=self.programs).features
+        if kind == "consensus":
+            columns = tuple(feature for feature in columns if feature.family not in ("logprob", "confidence"))
+        self.features = FeatureSet(self.level, columns, "auto")
         self.evidence = None
         if self.programs:
             cache = BehaviourCache(work / "behaviour.sqlite")
@@ -202,6 +206,8 @@ class Training:
             rows, setting, kind=self.kind, any_crowd=True, growth=GROWTH, folds=folds, data=data
         )
         card = replace(router.card, oracle=None)
+        if card.metrics.get("selection") == "class":
+            card = replace(card, metrics={**card.metrics, "selection": "programs"})
         router = LearnedRouter.parse({**router.files, CARD: card.as_json()}, where=str(kept))
         router.save(kept)
         return router
@@ -255,7 +261,8 @@ class Training:
                 )
                 keep(kept, examples_of(cast, setting))
                 say(f"{source.file}: {len(cast):,} crowds of {size}, {time.perf_counter() - began:.0f} s")
-            yield self.columns(kept_rows(kept), self.features.names, programs=source.programs)
+            rows = self.columns(kept_rows(kept), self.features.names, programs=source.programs)
+            yield rows if source.programs else voting(rows)
 
     def judged(self, name: str, routers: Mapping[str, LearnedRouter], whole: LearnedRouter) -> dict[str, Any]:
         """What `judge` says; kept for these very routers."""
@@ -326,6 +333,16 @@ def kept_rows(path: Path) -> Examples:
     with np.load(path) as kept:
         found: dict[str, Any] = {name: kept[name] for name in kept.files}
     return Examples(**{**found, "keys": tuple(found["keys"].tolist()), "by_class": bool(found["by_class"])})
+
+
+def voting(rows: Examples) -> Examples:
+    """The rows without those of classes that lost the vote: on sets that a router has not seen selection has hurt.
+
+    What an oracle has joined stays whole. Programs that are run are an exception: their examples tell classes apart.
+    """
+    kept = rows.leads | (rows.view == FUSED)
+    names = ("rows", "wrong", "query", "view", "leads", "members", "calls")
+    return replace(rows, **{name: getattr(rows, name)[kept] for name in names})
 
 
 def brief(told: Mapping[str, Any]) -> dict[str, Any]:

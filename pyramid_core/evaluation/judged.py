@@ -176,7 +176,7 @@ def zero_shot(
         return Scores(wrong=router.fail.probabilities(some.rows), after=after)
 
     points = dict(card.operating_points)
-    select = card.level == "class" and card.metrics.get("selection") != "vote"
+    select = router.selects(examples.rows)
     taught = _Taught(predict=predict, calibration=card.calibration, select=select, points=points)
     found = replace(_judged(examples, taught, card.kind, len(crowd), best), first_passing=passing)
     if not router.fuses:
@@ -187,9 +187,24 @@ def zero_shot(
         return found
     if oracle_accuracy is None:
         note = f"the router was not trained with the oracle {oracle}: taken to be always right; give its accuracy"
-        return replace(found, p_after=np.ones_like(found.p_after), notes=(*found.notes, note))
+        certain = np.ones_like(found.p_after)
+        asked = _asked(points, found.p_fail, certain, by_value=False)
+        return replace(found, p_after=certain, asked=asked, notes=(*found.notes, note))
     moved = _moved(found.p_after, base=card.metrics.get("oracle_accuracy"), to=oracle_accuracy)
-    return replace(found, p_after=moved)
+    asked = _asked(points, found.p_fail, moved, by_value=card.kind in BY_VALUE)
+    return replace(found, p_after=moved, asked=asked)
+
+
+def _asked(
+    points: Mapping[str, OperatingPoint], p_fail: Floats, p_after: Floats, *, by_value: bool
+) -> dict[str, Flags]:
+    """By operating point, whether each query is escalated: by its barrier, where something is known of the oracle."""
+    return {
+        name: p_fail + p_after - 1.0 > point.barrier
+        if by_value and point.barrier is not None
+        else p_fail > point.threshold
+        for name, point in points.items()
+    }
 
 
 def _moved(p_after: Floats, *, base: float | None, to: float) -> Floats:
@@ -282,12 +297,7 @@ def _judged(examples: Examples, taught: _Taught, kind: str, size: int, best: Flo
     there = standing.row >= 0
     p_raw = np.where(there, raw.wrong[standing.row], 1.0)
     p_after = np.where(np.isnan(vote.p_after), 1.0, vote.p_after)
-    asked = {}
-    for name, point in taught.points.items():
-        if kind in BY_VALUE and point.barrier is not None:
-            asked[name] = standing.p_fail + p_after - 1.0 > point.barrier
-        else:
-            asked[name] = standing.p_fail > point.threshold
+    asked = _asked(taught.points, standing.p_fail, p_after, by_value=kind in BY_VALUE)
     return Judged(
         p_fail=standing.p_fail,
         p_raw=p_raw,

@@ -51,7 +51,7 @@ class Card:
         operating_points: by name.
         min_members: answers below which it says nothing.
         data: what it was trained on: `file`, `sha256`, `n`, and the `equivalence` of answers.
-        metrics: figures on held-out folds; `selection` ("class" or "vote") says which answer stands, and
+        metrics: figures on held-out folds; `selection` ("class", "vote" or "programs") says which answer stands, and
             `early_stop` how often the verdict of a partial crowd changed.
         seed: of the training.
         versions: of what it was trained with.

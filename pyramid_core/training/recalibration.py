@@ -82,7 +82,7 @@ def _refitted(router: LearnedRouter, examples: Examples, data: Mapping[str, Any]
     if router.after is not None:
         after = router.after.probabilities(examples.rows)
     raw = Scores(wrong=router.fail.probabilities(examples.rows), after=after)
-    select = old.level == "class" and old.metrics.get("selection") != "vote"
+    select = router.selects(examples.rows)
     before = stand(examples, calibrated(raw, old.calibration), view=COMPLETE, select=select)
     graded = ~np.isnan(before.right)
     if int(graded.sum()) < ENOUGH:
