@@ -3,6 +3,7 @@
 Everything here is a pure function of a query and of calls; nothing is ever called.
 """
 
+from pyramid_core.calls.differences import differing
 from pyramid_core.calls.forms import (
     argument_form,
     arguments_of,
@@ -27,6 +28,7 @@ __all__ = [
     "call_form",
     "calls_form",
     "conversation_of",
+    "differing",
     "offered",
     "plain_name",
     "scene_in",

@@ -234,7 +234,7 @@ def written_form(text: str) -> str:
             kept.append(number_form(token) or token)
         elif expression or not (token in _ARTICLES or token in _BRACKETS or token in _DASH):
             kept.append(token)
-    return " ".join(kept) or text
+    return " ".join(kept) or text.strip()
 
 
 def date_form(text: str) -> str | None:

@@ -115,17 +115,21 @@ class SeenCall:
         }
 
     @lazy
+    def said(self) -> dict[str, str]:
+        """The normal form of each argument but those that are their schema's default."""
+        tool = self.tool or _NO_TOOL
+        return {
+            name: form
+            for name, form in sorted(self.forms.items())
+            if not is_default(form, tool.properties.get(name), tool)
+        }
+
+    @lazy
     def form(self) -> str | None:
         """Its normal form; None where its arguments are no object."""
         if arguments_of(self.call) is None:
             return None
-        tool = self.tool or _NO_TOOL
-        said = [
-            f"{name}={form}"
-            for name, form in sorted(self.forms.items())
-            if not is_default(form, tool.properties.get(name), tool)
-        ]
-        return f"{self.name}({','.join(said)})"
+        return f"{self.name}({','.join(f'{name}={form}' for name, form in self.said.items())})"
 
     @lazy
     def validity(self) -> Validity:

@@ -25,7 +25,7 @@ from pyramid_core.errors import InputError, RouterError
 from pyramid_core.features import CONTEXT, PROGRAMS, FeatureSet
 from pyramid_core.routers.agreement import checked_accuracy
 from pyramid_core.routers.card import CARD, Card, write_folder
-from pyramid_core.routers.standing import after_oracle, spokesman
+from pyramid_core.routers.standing import after_oracle, said_of_calls, spokesman
 from pyramid_core.routers.trees import Forest
 from pyramid_core.types import (
     NAN,
@@ -242,6 +242,8 @@ class LearnedRouter:
                     best = place
         p_after, notes = self._p_after(observation, rows)
         notes += self._silence(rows)
+        if self.card.kind == "tools":
+            notes += said_of_calls(observation)
         scores = zip(groups, wrong, strict=True) if self.card.level == "class" else ()
         return Assessment(
             chosen=spokesman(observation, groups[best]),

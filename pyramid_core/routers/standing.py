@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-from pyramid_core.equivalence import AnswerClass, classes, voices
+from pyramid_core.calls import differing
+from pyramid_core.equivalence import AnswerClass, classes, scene_of, voices
 from pyramid_core.types import (
     Answer,
     Assessment,
@@ -190,3 +191,15 @@ def _beta_binomial(successes: int, trials: int, a: int, b: int) -> float:
     return math.comb(trials, successes) * math.exp(
         log_beta(a + successes, b + trials - successes) - log_beta(a, b)
     )
+
+
+def said_of_calls(observation: Observation) -> tuple[str, ...]:
+    """What a reader must know of the crowd's calls: where they differ, or that there are none."""
+    scene = scene_of(observation)
+    answers = [voice.answer.tool_calls for voice in voices(observation)]
+    if scene is None:
+        return ()
+    if not any(answers):
+        return ("no member calls a tool: whether to call was judged, their words were not compared",)
+    apart = differing(scene, [calls for calls in answers if calls])
+    return (f"members differ in {', '.join(apart)}",) if apart else ()

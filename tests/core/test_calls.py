@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyramid_core.calls import (
+    Scene,
     arguments_of,
     call_form,
     conversation_of,
+    differing,
     offered,
     plain_name,
     validity_of,
@@ -275,6 +277,22 @@ def test_a_schema_that_takes_no_others_refuses_them():
     offer = raw_tool({"properties": {"x": WHOLE}, "additionalProperties": False})
     found = validity_of(call({"x": 1, "why": "so"}), offered(asked(offer))["f"])
     assert (found.invented, found.refused) == (("why",), True)
+
+
+@pytest.mark.parametrize(
+    ("answers", "apart"),
+    [
+        ([[{"x": 1}], [{"x": "1"}]], ()),
+        ([[{"x": 1}], [{"x": 2}]], ("f(x)",)),
+        ([[{"x": 1, "unit": "Celsius"}], [{"x": 1}]], ()),
+        ([[{"x": 1, "unit": "Fahrenheit"}], [{"x": 2}]], ("f(unit)", "f(x)")),
+        ([[{"x": 1}, {"x": 2}], [{"x": 2}, {"x": 1}]], ()),
+        ([[{"x": 1}, {"x": 2}], [{"x": 1}]], ("f(x)",)),
+    ],
+)
+def test_which_arguments_differ(answers, apart):
+    scene = Scene(asked(tool(x=WHOLE, unit=UNIT)))
+    assert differing(scene, [[call(one) for one in calls] for calls in answers]) == apart
 
 
 def test_no_text_is_no_argument():

@@ -166,6 +166,16 @@ def test_two_of_three_are_not_the_whole_crowd(tools):
     assert StepRouter(tools).assess(seen).p_fail == tools.assess(seen).p_fail
 
 
+def test_the_record_says_which_arguments_differ(tools):
+    assert "members differ in get_weather(city)" in tools.assess(observed(OSLO, CAIRO, OSLO)).notes
+    assert not any("differ" in note for note in tools.assess(observed(OSLO, OSLO)).notes)
+
+
+def test_the_record_says_that_words_were_not_compared(tools):
+    no, sorry = Answer(text="I cannot."), Answer(text="Sorry.")
+    assert any("their words were not compared" in note for note in tools.assess(observed(no, sorry)).notes)
+
+
 def test_a_step_router_is_the_router_of_calls_to_the_outside(tools):
     router = StepRouter(tools)
     assert isinstance(router.calls, LearnedRouter)
