@@ -1,5 +1,7 @@
 """The router of queries with tools bound where nobody has chosen one."""
 
+from pathlib import Path
+
 import pytest
 
 from pyramid_core import AgreementRouter, Pyramid, Recorded, ThresholdRule
@@ -174,6 +176,12 @@ def test_the_record_says_which_arguments_differ(tools):
 def test_the_record_says_that_words_were_not_compared(tools):
     no, sorry = Answer(text="I cannot."), Answer(text="Sorry.")
     assert any("their words were not compared" in note for note in tools.assess(observed(no, sorry)).notes)
+
+
+def test_the_guide_s_example_runs(capsys):
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "tools.md").read_text("utf-8")
+    exec(guide.partition("```python\n")[2].partition("```")[0], {})
+    assert "members differ in get_weather(city)" in capsys.readouterr().out
 
 
 def test_a_step_router_is_the_router_of_calls_to_the_outside(tools):
