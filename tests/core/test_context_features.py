@@ -10,6 +10,7 @@ from pyramid_core.features import (
     CONTEXT,
     CONTEXT_CLASS_FEATURES,
     CONTEXT_FEATURES,
+    DEFAULT_QUERY_FEATURES,
     ClassView,
     FeatureSet,
     View,
@@ -150,3 +151,29 @@ class TestUse:
 
         found = Pyramid(crowd=[Reads()], oracle=Reads()).ask(Query(text=QUESTION, context=PASSAGES))
         assert found.answer.text == PASSAGES[0]
+
+    def test_a_router_is_trained_with_them_on_traces(self):
+        fit = pytest.importorskip("pyramid_core.training").fit
+        records = []
+        for number in range(120):
+            holds = number % 3 != 0
+            said = number % 40 if holds else 99
+            told = [{"model": name, "text": f"It has {said}.", "correct": holds} for name in ("a", "b")]
+            told.append({"model": "o", "text": f"It has {number % 40}.", "correct": True})
+            context = [f"Wells of place {number}: it has {number % 40}."]
+            records.append(
+                {"id": str(number), "query": f"How many? ({number})", "context": context, "responses": told}
+            )
+        features = (*DEFAULT_QUERY_FEATURES, *CONTEXT_FEATURES)
+        router = fit(records, crowd=("a", "b"), oracle="o", kind="anytime", features=features)
+        assert "context_final" in router.features.names
+        found = Observation(
+            query=Query(text="How many? (1)", context=("It has 1.",)),
+            crowd=("a", "b"),
+            replies=tuple(
+                Reply(call=n, role="crowd", who=w, result=Answer(text="It has 99."))
+                for n, w in enumerate("ab")
+            ),
+            oracles=("o",),
+        )
+        assert router.assess(found).p_fail > 0.5
