@@ -40,6 +40,7 @@ from langchain_pyramid.binding import (
 )
 from langchain_pyramid.building import PARTS, Built, build, check_timeout
 from langchain_pyramid.calls import PARENT, PRIVATE, STRUCTURED, Call, check_stop
+from langchain_pyramid.pinning import check_decide, kept_decision
 from langchain_pyramid.roster import able_crowd, by_name, profile_of
 from langchain_pyramid.runs import Parent
 from langchain_pyramid.turns import Turn, from_cache
@@ -64,6 +65,7 @@ class ChatPyramid(BaseChatModel):
             (`pyramid_core.guarding.EscalateTools`).
         toolless: what becomes of a member of the crowd that cannot be given the tools or the schema that are bound:
             `refuse` names it in an error, `leave out` goes on without it.
+        decide: how long a decision is kept, for an agent's step, run or conversation (`langchain_pyramid.pinning`).
         policy: when the rule is asked and what runs meanwhile (`pyramid_core.types.Policy`).
         prices: `pyramid_core.prices.Price` by model name, for the bill; without them costs are unknown.
         trace_handlers: callback handlers, or classes of them, that see every member's run although they show
@@ -90,6 +92,7 @@ class ChatPyramid(BaseChatModel):
     rule: Any = Field(default=None, exclude=True, repr=False)
     escalate_tools: Any = Field(default=None, exclude=True, repr=False)
     toolless: Literal["refuse", "leave out"] = Field(default="refuse", repr=False)
+    decide: Any = Field(default="step", repr=False)
     policy: Any = Field(default=None, exclude=True, repr=False)
     prices: Any = Field(default=None, exclude=True, repr=False)
     trace_handlers: Any = Field(default=(), exclude=True, repr=False)
@@ -113,6 +116,7 @@ class ChatPyramid(BaseChatModel):
     def __init__(self, **fields: Any) -> None:
         check_fields("ChatPyramid", fields, type(self).model_fields)
         check_stop(fields.get("stop"))
+        check_decide(fields.get("decide", "step"))
         # Once: a field that is configured at run time makes a new pyramid of the same members.
         fields |= {place: by_name(fields[place], place) for place in ("crowd", "oracle") if place in fields}
         super().__init__(**fields)
@@ -205,12 +209,13 @@ class ChatPyramid(BaseChatModel):
             settings={**self._settings(), **kwargs},
             parent=parent,
         )
-        timeout = kwargs.get("timeout")
+        pyramid, timeout = self._build(model).pyramid, kwargs.get("timeout")
         check_timeout(timeout)
+        context = kept_decision(messages, self.decide, pyramid.oracles, guarded=bool(self.escalate_tools))
         return Turn(
-            pyramid=self._build(model).pyramid,
+            pyramid=pyramid,
             query=call.query(),
-            context={} if timeout is None else {"deadline": timeout},
+            context=context if timeout is None else {**context, "deadline": timeout},
             model=model,
             parent=parent,
         )

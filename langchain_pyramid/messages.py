@@ -78,10 +78,16 @@ def _span(found: Any) -> tuple[int, int] | None:
 
 
 def usage_of(usage: UsageMetadata | None) -> Usage | None:
-    """A message's usage in the core's words."""
+    """A message's usage in the core's words, what was read from and put into a prompt cache included."""
     if usage is None:
         return None
-    return Usage(input_tokens=usage.get("input_tokens"), output_tokens=usage.get("output_tokens"))
+    details = usage.get("input_token_details") or {}
+    return Usage(
+        input_tokens=usage.get("input_tokens"),
+        output_tokens=usage.get("output_tokens"),
+        cached_tokens=details.get("cache_read"),
+        cache_write_tokens=details.get("cache_creation"),
+    )
 
 
 def finish_of(metadata: Mapping[str, Any]) -> str | None:

@@ -4,7 +4,7 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_pyramid.calls import plain, question
-from langchain_pyramid.messages import answer_of
+from langchain_pyramid.messages import answer_of, usage_of
 from pyramid_core.endpoints.logprobs import read_logprobs
 from pyramid_core.types import ToolCall, Usage
 
@@ -134,3 +134,15 @@ class TestQuestions:
 
     def test_a_chunk_in_the_history_is_an_assistant_turn(self):
         assert plain(AIMessageChunk(content="4")) == {"role": "assistant", "content": "4"}
+
+
+class TestUsage:
+    def test_what_came_from_a_prompt_cache_and_went_into_it_is_told_apart(self):
+        details = {"cache_read": 70, "cache_creation": 20}
+        told = {"input_tokens": 100, "output_tokens": 5, "total_tokens": 105, "input_token_details": details}
+        usage = Usage(input_tokens=100, output_tokens=5, cached_tokens=70, cache_write_tokens=20)
+        assert usage_of(told) == usage
+
+    def test_what_is_not_told_is_not_known(self):
+        usage = usage_of({"input_tokens": 100, "output_tokens": 5, "total_tokens": 105})
+        assert (usage.cached_tokens, usage.cache_write_tokens) == (None, None)
