@@ -244,6 +244,8 @@ class TestJudge:
         )
         assert found.progress.cost.usd == pytest.approx(3 * 120e-6)
         assert found.progress.cost.complete
+        judged = [response["judged"]["cost"] for response in written(out)[0]["responses"]]
+        assert judged == [pytest.approx(120e-6), 0.0]
 
     def test_that_says_neither_yes_nor_no_gives_no_grade(self, out):
         collect(pyramid_of(Scripted("a")), ["Why?"], out, grade="judge", judge=Scripted("j", "Perhaps."))
@@ -346,8 +348,8 @@ class TestGoingOn:
         assert again.texts == [f"Question {cut['id'][1:]}?"]
 
     def test_answers_beside_a_failure_outlive_a_second_end(self, out):
-        a = Scripted("a")
-        collect(pyramid_of(a, Scripted("b", RuntimeError("busy"))), numbered(3), out)
+        a, b = Scripted("a"), Scripted("b", lambda text: RuntimeError("busy") if "0" in text else "It is 4.")
+        assert collect(pyramid_of(a, b), numbered(3), out).complete
         with pytest.raises(TypeError):
             collect(pyramid_of(a, Scripted("b", TypeError("mine"))), numbered(3), out)
         collect(pyramid_of(a, Scripted("b")), numbered(3), out)
