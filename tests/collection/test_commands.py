@@ -162,6 +162,17 @@ class TestCollect:
         assert "stopped: max_cost" in told.stdout
         assert "The same command goes on" in told.stdout
 
+    def test_the_part_is_a_file_of_records_for_the_other_commands(self, here, questions):
+        typed("init", "--embedded")
+        typed("collect", "q.jsonl", "--max-cost", "0.0002", "--concurrency", "1")
+        part = here / "traces.jsonl.gz.part"
+        with part.open("ab") as file:
+            file.write(b'{"id": "cut')
+        crowd = [word for name in ("tiny-times", "tiny-short", "tiny-add") for word in ("--crowd", name)]
+        for command in (("profile", part, "--router", "agreement"), ("verify", part)):
+            told = typed(*command, *crowd, "--oracle", "oracle")
+            assert told.exit_code == 0, told.stderr
+
     def test_the_configuration_may_not_change_what_answers(self, here, questions):
         typed("init", "--embedded")
         typed("collect", "q.jsonl")
