@@ -397,12 +397,19 @@ def print_tables(out: Path) -> None:
     print_table("Baselines", headings, lines)
     print_programs(found)
     lines = [
-        (name, key, f"{wanted:g}", f"{value:.4f}", "yes" if reached(key, value, wanted) else "no")
+        (
+            name,
+            key,
+            f"{wanted:g}",
+            f"{value:.4f}",
+            interval(interval_of(told, key)),
+            "yes" if reached(key, value, wanted) else "no",
+        )
         for name, told in found.items()
         for key, wanted in (SETS[name].targets or {}).items()
         for value in (value_of(told, key),)
     ]
-    print_table("Targets", ("set", "figure", "wanted", "measured", "reached"), lines)
+    print_table("Targets", ("set", "figure", "wanted", "measured", "95 %", "reached"), lines)
 
 
 def value_of(told: Mapping[str, Any], key: str) -> float:
@@ -411,6 +418,17 @@ def value_of(told: Mapping[str, Any], key: str) -> float:
     if key.startswith("accuracy at "):
         return float(told["accuracy_at_rate"][f"{float(key.removeprefix('accuracy at ')):g}"])
     return float(told[key])
+
+
+def interval_of(told: Mapping[str, Any], key: str) -> list[float] | None:
+    found: list[float] | None
+    if key == "recall":
+        found = told["operating_points"]["recall"].get("recall_ci")
+    elif key.startswith("accuracy at "):
+        found = told["accuracy_at_rate_ci"][f"{float(key.removeprefix('accuracy at ')):g}"]
+    else:
+        found = told.get(f"{key}_ci")
+    return found
 
 
 def reached(key: str, value: float, wanted: float) -> bool:
