@@ -146,7 +146,8 @@ class Call:
             context=self.retrieved.passages,
             messages=tuple(plain(message) for message in self.messages),
             tools=tuple(tool.metadata.to_openai_tool(skip_length_check=True) for tool in self.tools),
-            tool_choice=self.tool_options.get("tool_choice"),
+            tool_choice=self.tool_options.get("tool_choice")
+            or ("required" if self.tool_options.get("tool_required") else None),
             raw=self,
         )
 

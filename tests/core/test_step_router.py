@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from pyramid_core import AgreementRouter, Pyramid, Recorded, ThresholdRule
+from pyramid_core import Pyramid, Recorded, ThresholdRule
 from pyramid_core.decision import EscalationRule
 from pyramid_core.routers import LearnedRouter, load_router, shipped
 from pyramid_core.routers.steps import StepRouter, ends_in_words, with_tools
-from pyramid_core.types import Answer, Decision, Observation, Query, Reply, ToolCall, Verdict
+from pyramid_core.types import Answer, Decision, Failure, Observation, Query, Reply, ToolCall, Verdict
 
 CROWD = ("a", "b", "c")
 TOOL = {
@@ -132,6 +132,8 @@ def test_the_rule_that_was_given_stays(rule):
         (Query(text="?"), CROWD, False),
         (Query(text="?", tools=(TOOL,), answer_type="fields"), CROWD, False),
         (Query(text="?", tools=(TOOL,), answer_type="tool_calls"), CROWD, True),
+        (Query(text="?", tools=(TOOL,), tool_choice="auto"), CROWD, True),
+        (Query(text="?", tools=(TOOL,), tool_choice="required"), CROWD, False),
     ],
 )
 def test_which_queries_it_is_for(query, crowd, fits):
@@ -143,7 +145,7 @@ def test_final_words_after_a_tool_are_judged_by_agreement(tools):
     assert ends_in_words(observed(words, words, query=AFTER_A_TOOL))
     assert router.assess(observed(words, words, words, query=AFTER_A_TOOL)).router == "agreement"
     assert router.assess(observed(words, OSLO, words, query=AFTER_A_TOOL)).router == router.id
-    assert router.assess(observed(words, words, words)).router == router.id
+    assert router.assess(observed(words, words, words)).router == "agreement/tool_calls"
 
 
 def test_nothing_is_foreseen_of_final_words_while_a_member_may_yet_call(tools):
@@ -151,21 +153,29 @@ def test_nothing_is_foreseen_of_final_words_while_a_member_may_yet_call(tools):
         return Decision(verdict=Verdict.ACCEPT)
 
     words = Answer(text="It is 4 degrees.")
-    router = StepRouter(tools, AgreementRouter())
+    router = StepRouter(tools)
     assert router.foresee(observed(words, words, query=AFTER_A_TOOL), decide) == {}
 
 
-def test_where_all_say_the_same_p_fail_is_held_to_the_lowest_operating_point(tools):
-    alone, held = (router.assess(observed(CAIRO, CAIRO, CAIRO)) for router in (tools, StepRouter(tools)))
-    lowest = min(point.threshold for point in tools.operating_points.values())
-    assert alone.p_fail > lowest
-    assert held.p_fail == lowest
-    assert "the whole crowd says the same" in held.notes[-1]
+@pytest.mark.parametrize(
+    ("said", "by"),
+    [
+        ((OSLO, OSLO, OSLO), "agreement/tool_calls"),
+        ((CAIRO, CAIRO, CAIRO), "agreement/tool_calls"),
+        ((Answer(text="I cannot."), Answer(text="Sorry."), Answer(text="No tool.")), "agreement/tool_calls"),
+        ((OSLO, CAIRO, Answer(text="No tool.")), "agreement/tool_calls"),
+        ((OSLO, CAIRO, OSLO), "tools"),
+        ((OSLO, Failure(kind="E"), OSLO), "tools"),
+    ],
+)
+def test_votes_decide_where_all_or_no_two_agree_and_learning_between(tools, said, by):
+    assert StepRouter(tools).assess(observed(*said)).router.startswith(by)
 
 
-def test_two_of_three_are_not_the_whole_crowd(tools):
-    seen = observed(CAIRO, CAIRO)
-    assert StepRouter(tools).assess(seen).p_fail == tools.assess(seen).p_fail
+def test_a_part_of_the_crowd_is_not_the_crowd(tools):
+    two = observed(OSLO, OSLO)
+    waiting = Observation(query=two.query, crowd=CROWD, replies=two.replies, pending=("c",), oracles=("o",))
+    assert StepRouter(tools).assess(waiting).router == tools.id
 
 
 def test_the_record_says_which_arguments_differ(tools):
