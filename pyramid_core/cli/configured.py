@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pyramid_core.cli.terminal import tidy
-from pyramid_core.errors import InputError
+from pyramid_core.errors import InputError, PyramidError
 
 if TYPE_CHECKING:
-    from pyramid_core.collection.probing import Probe
     from pyramid_core.configuration import Configuration
 
 ConfigPath = Annotated[Path, typer.Option("-c", "--config", help="The configuration.")]
@@ -84,11 +83,15 @@ def check(
 
         told = load_configuration(config)
         probes = asyncio.run(probed(_members(told), patience=timeout))
+        fault = _fault(told)
+        usable = not fault and all(probe.usable for probe in probes)
         if as_json:
-            typer.echo(json.dumps(_probes_json(config, probes), indent=2, allow_nan=False))
+            found = {"config": str(config), "usable": usable, "fault": fault}
+            found |= {"members": [probe.as_json() for probe in probes]}
+            typer.echo(json.dumps(found, indent=2, allow_nan=False))
         else:
-            show_probes(console(), str(config), probes)
-        if not all(probe.usable for probe in probes):
+            show_probes(console(), str(config), probes, fault=fault)
+        if not usable:
             raise typer.Exit(1)
 
 
@@ -198,9 +201,10 @@ def _columns(column: list[str] | None, reference: str | None) -> dict[str, str]:
     return found
 
 
-def _probes_json(config: Path, probes: list[Probe]) -> dict[str, Any]:
-    return {
-        "config": str(config),
-        "usable": all(probe.usable for probe in probes),
-        "members": [probe.as_json() for probe in probes],
-    }
+def _fault(told: Configuration) -> str:
+    """Why its members make no pyramid: a router that is not there or does not fit, an unknown operating point; or ""."""
+    try:
+        told.pyramid()
+    except PyramidError as error:
+        return str(error)
+    return ""

@@ -23,7 +23,7 @@ LINE_SECONDS = 15.0
 _WORDS = {True: "yes", False: "no", None: "-"}
 
 
-def show_probes(console: Console, config: str, probes: list[Probe]) -> None:
+def show_probes(console: Console, config: str, probes: list[Probe], *, fault: str) -> None:
     """One line a member, and below it what to fix."""
     table = new_table(
         "member",
@@ -52,7 +52,9 @@ def show_probes(console: Console, config: str, probes: list[Probe]) -> None:
     for probe in probes:
         for words in probe.fix:
             console.print(f"{readable(probe.name)}: {readable(words)}", soft_wrap=True)
-    bad = [probe.name for probe in probes if not probe.usable]
+    if fault:
+        console.print(readable(fault), soft_wrap=True)
+    bad = [probe.name for probe in probes if not probe.usable] + (["the pyramid"] if fault else [])
     if bad:
         console.print(f"{config} cannot be used as it is: {', '.join(map(readable, bad))}", soft_wrap=True)
     else:

@@ -90,6 +90,16 @@ class TestCheck:
         assert "look at api_key_env" in told.stdout
         assert "cannot be used as it is: small, large" in told.stdout
 
+    @pytest.mark.parametrize("as_json", [(), ("--json",)])
+    def test_a_router_that_is_not_there_is_a_fault(self, here, as_json):
+        typed("init", "--embedded")
+        text = (here / "pyramid.toml").read_text()
+        (here / "pyramid.toml").write_text(text.replace('router = "embedded"', 'router = "./router"'))
+        told = typed("check", *as_json)
+        assert told.exit_code == 1
+        line = text.splitlines().index('router = "embedded"') + 1
+        assert f"pyramid.toml, line {line}: " in told.stdout
+
     def test_json_says_the_same(self, here):
         with serving(says(body={"error": {"message": "no"}}, status=401)) as server:
             endpoints(here, server.url)
