@@ -48,6 +48,7 @@ def routing_record(trace: Trace, *, oracle_alone: Cost | None = None) -> dict[st
     asked = [call for call in trace.calls if call.role != "gather"]
     answered = next((call.who for call in asked if call.call == trace.answered), None)
     crowd, oracle = (_cost([c for c in asked if c.role == role]) for role in ("crowd", "oracle"))
+    whole = crowd + oracle
     alone = oracle_alone or _counterfactual(asked)
     return {
         "format": FORMAT,
@@ -69,9 +70,9 @@ def routing_record(trace: Trace, *, oracle_alone: Cost | None = None) -> dict[st
         "oracles": list(trace.oracles),
         "calls": [_told(call) for call in asked],
         "usage": _usage(asked),
-        "cost": {**_amount(crowd + oracle), "crowd": _amount(crowd), "oracle": _amount(oracle)},
+        "cost": {**_amount(whole), "crowd": _amount(crowd), "oracle": _amount(oracle)},
         "oracle_alone": _finite(alone.usd) if alone and alone.complete else None,
-        "saving": _saving(crowd + oracle, alone),
+        "saving": _saving(whole, alone),
         "clipped": _clipped(trace),
         "notes": list(seen.notes) if seen else [],
         "seconds": _finite(trace.at),
@@ -134,11 +135,10 @@ def _told(call: CallRecord) -> dict[str, Any]:
 def _usage(calls: list[CallRecord]) -> dict[str, Any]:
     """Tokens by model, summed over its calls; None where one of them is not known."""
     sums: dict[str, tuple[int, Usage]] = {}
-    nothing = Usage(input_tokens=0, output_tokens=0, cached_tokens=0, cache_write_tokens=0)
     for call in calls:
         usage = (call.result.usage if isinstance(call.result, Answer) else None) or Usage()
-        count, summed = sums.get(call.who, (0, nothing))
-        sums[call.who] = (count + 1, summed + usage)
+        before = sums.get(call.who)
+        sums[call.who] = (1, usage) if before is None else (before[0] + 1, before[1] + usage)
     return {
         who: {
             "calls": count,
@@ -157,10 +157,8 @@ def _priced(result: Any) -> dict[str, Any]:
 
 
 def _cost(calls: list[CallRecord]) -> Cost:
-    total = Cost()
-    for call in calls:
-        total += call.result.cost if isinstance(call.result, Answer) else UNKNOWN_COST
-    return total
+    costs = [call.result.cost if isinstance(call.result, Answer) else UNKNOWN_COST for call in calls]
+    return Cost(usd=sum([cost.usd for cost in costs], 0.0), complete=all(cost.complete for cost in costs))
 
 
 def _counterfactual(calls: list[CallRecord]) -> Cost | None:
