@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -11,6 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pyramid_core.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows has none; whoever only imports this package shall not notice.
+    fcntl = None  # type: ignore[assignment]
 
 
 class Lock:
@@ -21,10 +25,13 @@ class Lock:
         what: that is locked, for the error.
 
     Raises:
-        InputError: somebody else holds it; says who, where and since when. Or the file cannot be made.
+        InputError: somebody else holds it; says who, where and since when. Or the file cannot be made, or the
+            system has no such locks.
     """
 
     def __init__(self, path: Path, what: Path) -> None:
+        if fcntl is None:
+            raise InputError("collecting needs the file locks of a POSIX system, which this one has not")
         self.path = path
         self._file = self._locked(what)
         holder = {
