@@ -209,7 +209,11 @@ def main() -> None:
     for record in read_records(path):
         by_kind.setdefault(record["category"], []).append(record)
     row = SETS[NAME]
-    ways: Mapping[str, Router | str | None] = {"tools router": None, "unless unanimous": "agreement"}
+    ways: Mapping[str, Router | str | None] = {
+        "by default": None,
+        "tools router": "tools",
+        "unless unanimous": "agreement",
+    }
     lines = []
     for length in LENGTHS:
         for way in (*ways, "oracle alone", row.crowd[1] + " alone"):

@@ -69,8 +69,8 @@ class Pyramid:
     Args:
         crowd: the members that are asked first; the same one may be given several times.
         oracle: the expensive member, or several, cheapest first.
-        router: a router, the name of a shipped one, or a saved one's folder; None: agreement, and where tools are bound
-            the shipped router of tool calls.
+        router: a router, the name of a shipped one, or a saved one's folder; None: agreement, and on tool calls that
+            some but not all agree on, the shipped router of tool calls.
         rule: turns its assessments into verdicts; None: the threshold of the card's `baseline-match` point.
         policy: when the rule is asked, and what runs meanwhile.
         deadline: seconds for each query, unless it brings its own; None: no limit.
