@@ -29,6 +29,7 @@ from pyramid_core.routers.card import BY_VALUE, KINDS
 from pyramid_core.training import (
     OTHERS,
     Examples,
+    Growth,
     Setting,
     default_features,
     equivalence_of,
@@ -138,9 +139,18 @@ def judgements(
     sheet = sheet_of(records(), wanted, plan.evidence)
     tables = tables or tables_of(records, plan)
     if plan.kind is not None:
+        programs = plan.evidence is not None
+        growth = Growth.for_queries(len(sheet.keys), programs=True) if programs else None
         return sheet, [
             cross_validated(
-                tables, sheet, wanted.crowd, kind=plan.kind, folds=plan.folds, seed=seed, step=step
+                tables,
+                sheet,
+                wanted.crowd,
+                kind=plan.kind,
+                folds=plan.folds,
+                seed=seed,
+                growth=growth,
+                step=step,
             )
             for seed in range(plan.seeds)
         ]

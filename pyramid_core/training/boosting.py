@@ -41,8 +41,10 @@ class Growth:
     pull: float = 2.0
 
     @classmethod
-    def for_queries(cls, count: int) -> Growth:
-        """The default for so many queries."""
+    def for_queries(cls, count: int, *, programs: bool = False) -> Growth:
+        """The default for so many queries; what programs do are few and sharp signals that only say much together."""
+        if programs and count < _FEW:
+            return cls(trees=80, depth=3, least=2.0)
         if count < _FEW:
             return cls(trees=200, depth=2)
         if count < _MANY:

@@ -136,6 +136,8 @@ def fit_rows(
             f"{len(set(examples.keys))} different questions are too few to train on: give {_TOO_FEW} or more"
         )
     setting, examples = _varying(setting, examples)
+    if setting.evidence is not None:
+        growth = growth or Growth.for_queries(examples.queries, programs=True)
     growth = growth or Growth.for_kind(kind, examples.queries)
     trained = _train(examples, kind=kind, growth=growth, spare=spare, folds=folds, seed=setting.seed)
     names = setting.features.names
