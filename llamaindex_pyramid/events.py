@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
+from llama_index.core.instrumentation.event_handlers import NullEventHandler
 from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.instrumentation.span import active_span_id
 
@@ -55,9 +56,20 @@ def tell(trace: Trace, *, model: str, span: str | None) -> dict[str, Any]:
     collecting = _RECORDS.get()
     if collecting is not None:
         collecting.append(record)
-    told = {name: record[name] for name in ("verdict", "escalated", "answered_by", "p_fail")}
-    _dispatcher.event(PyramidRoutingEvent(model=model, span_id=span, record=record, **told))
+    if _is_heard():
+        told = {name: record[name] for name in ("verdict", "escalated", "answered_by", "p_fail")}
+        _dispatcher.event(PyramidRoutingEvent(model=model, span_id=span, record=record, **told))
     return record
+
+
+def _is_heard() -> bool:
+    """Whether anybody listens: an event that nobody reads is not worth its making at every query."""
+    at: Any = _dispatcher
+    while at is not None:
+        if not all(isinstance(handler, NullEventHandler) for handler in at.event_handlers):
+            return True
+        at = at.parent if at.propagate else None
+    return False
 
 
 @contextmanager
