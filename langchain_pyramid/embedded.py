@@ -18,9 +18,10 @@ from pydantic import ConfigDict, Field, SecretStr
 
 from langchain_pyramid.calls import check_stop, question
 from pyramid_core.embedded import (
+    SAMPLING,
     EmbeddedModel,
-    Sampling,
     embedded_crowd,
+    embedded_model,
     embedded_oracle,
     openai_logprobs,
     tokenizer,
@@ -30,8 +31,6 @@ from pyramid_core.types import Answer, Query, Token
 from pyramid_core.types.given import check_fields
 
 PROVIDER = "pyramid_embedded"
-
-_SAMPLING = ("temperature", "top_k", "seed", "max_tokens")
 
 
 class EmbeddedChat(BaseChatModel):
@@ -96,14 +95,7 @@ class EmbeddedChat(BaseChatModel):
         """The core's model with the sampling of this call."""
         if settings.get("tools"):
             _refuse_tools(self.model)
-        chosen = {name: settings[name] for name in _SAMPLING if settings.get(name) is not None}
-        own = {name: getattr(self, name) for name in _SAMPLING}
-        stops = stop if stop is not None else self.stop
-        return EmbeddedModel(
-            name=self.model,
-            sampling=Sampling(**{**own, **chosen}, stop=tuple(stops or ())),
-            top_logprobs=self.top_logprobs,
-        )
+        return embedded_model(self, settings, stop=stop if stop is not None else self.stop)
 
     def _generate(
         self,
@@ -157,7 +149,7 @@ class EmbeddedChat(BaseChatModel):
         _refuse_tools(self.model)
 
 
-_TAKES = (*_SAMPLING, "model", "stop", "top_logprobs")
+_TAKES = (*SAMPLING, "model", "stop", "top_logprobs")
 
 
 def _refuse_tools(model: str) -> NoReturn:

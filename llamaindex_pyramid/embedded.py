@@ -25,13 +25,17 @@ from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_ca
 from pydantic import Field
 
 from llamaindex_pyramid.calls import question
-from pyramid_core.embedded import EmbeddedModel, Sampling, embedded_crowd, embedded_oracle, openai_logprobs
+from pyramid_core.embedded import (
+    EmbeddedModel,
+    embedded_crowd,
+    embedded_model,
+    embedded_oracle,
+    openai_logprobs,
+)
 from pyramid_core.errors import InputError
 from pyramid_core.prices import Price
 from pyramid_core.types import Answer, Query, Token
 from pyramid_core.types.given import check_fields
-
-_SAMPLING = ("temperature", "top_k", "seed", "max_tokens")
 
 
 class EmbeddedLLM(LLM):
@@ -89,14 +93,7 @@ class EmbeddedLLM(LLM):
         """The core's model with the sampling of this call."""
         if keywords.get("tools"):
             raise InputError(f"the embedded model {self.model!r} calls no functions: use it without tools")
-        own = {name: getattr(self, name) for name in _SAMPLING}
-        chosen = {name: keywords[name] for name in _SAMPLING if keywords.get(name) is not None}
-        stop = keywords.get("stop") or self.stop
-        return EmbeddedModel(
-            name=self.model,
-            sampling=Sampling(**{**own, **chosen}, stop=tuple(stop)),
-            top_logprobs=self.top_logprobs,
-        )
+        return embedded_model(self, keywords, stop=keywords.get("stop") or self.stop)
 
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:

@@ -12,13 +12,21 @@ is not a result on real LLMs. Nothing is loaded before the first question.
 """
 
 from pyramid_core.embedded.generation import Sampling
-from pyramid_core.embedded.members import EmbeddedModel, embedded_crowd, embedded_oracle
+from pyramid_core.embedded.members import (
+    SAMPLING,
+    EmbeddedModel,
+    embedded_crowd,
+    embedded_model,
+    embedded_oracle,
+)
 from pyramid_core.endpoints.logprobs import openai_logprobs
 
 __all__ = [
+    "SAMPLING",
     "EmbeddedModel",
     "Sampling",
     "embedded_crowd",
+    "embedded_model",
     "embedded_oracle",
     "openai_logprobs",
 ]

@@ -7,10 +7,11 @@ to the computation. The constant makes the oracle cost about what a small hosted
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,6 +159,26 @@ class EmbeddedModel:
             tuple((tokenizer.shown(token, after=after), value) for token, value in zip(some, of, strict=True))
             for after, some, of in places
         )
+
+
+SAMPLING = ("temperature", "top_k", "seed", "max_tokens")
+"""What a framework's settings of an embedded model are called, beside where it stops."""
+
+
+def embedded_model(settings: Any, call: Mapping[str, Any], *, stop: Sequence[str] | None) -> EmbeddedModel:
+    """The model that a framework's settings describe, with the sampling of one call.
+
+    Args:
+        settings: has `model`, `top_logprobs` and the names of `SAMPLING` as attributes.
+        call: what the call says of these; None says nothing.
+        stop: where the answer ends.
+
+    Raises:
+        InputError: there is no such model, or a value is out of range.
+    """
+    given = {name: getattr(settings, name) if call.get(name) is None else call[name] for name in SAMPLING}
+    sampling = Sampling(**given, stop=tuple(stop or ()))
+    return EmbeddedModel(name=settings.model, sampling=sampling, top_logprobs=settings.top_logprobs)
 
 
 def embedded_crowd() -> tuple[EmbeddedModel, ...]:
