@@ -32,12 +32,14 @@ def check_tools(tools: Iterable[Mapping[str, Any]]) -> None:
     Raises:
         InputError: names the tool, and says where its schema is wrong.
     """
-    from jsonschema.exceptions import SchemaError
-
-    for name, schema in _parameters(tools).items():
+    parameters = _parameters(tools)
+    if not parameters:
+        return
+    schema_error = _library().exceptions.SchemaError
+    for name, schema in parameters.items():
         try:
             _validator(_key(schema))
-        except SchemaError as error:
+        except schema_error as error:
             where = "".join(f"[{part!r}]" for part in error.absolute_path)
             raise InputError(
                 f"tool {name!r} has parameters{where} that are no JSON schema: {error.message[:_SHOWN]}"
@@ -83,13 +85,18 @@ def _key(schema: Any) -> str:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _validator(schema: str) -> Validator:
+    kind = _library().Draft202012Validator
+    parsed = json.loads(schema)
+    kind.check_schema(parsed)
+    return kind(parsed)
+
+
+def _library() -> Any:
     try:
-        from jsonschema import Draft202012Validator
+        import jsonschema
     except ImportError as error:
         raise MissingExtra("jsonschema", "langchain") from error
-    parsed = json.loads(schema)
-    Draft202012Validator.check_schema(parsed)
-    return Draft202012Validator(parsed)
+    return jsonschema
 
 
 def _in_quotes(error: ValidationError) -> bool:

@@ -1,8 +1,10 @@
 """What a tool's schema refuses, and what it refuses for its form alone."""
 
+import sys
+
 import pytest
 
-from pyramid_core.errors import InputError
+from pyramid_core.errors import InputError, MissingExtra
 from pyramid_core.tool_schemas import check_tools, fault_of
 from pyramid_core.types import ToolCall
 
@@ -92,3 +94,9 @@ class TestTools:
     def test_a_broken_one_is_named_with_its_place(self, broken, said):
         with pytest.raises(InputError, match=said):
             check_tools([ADD, broken])
+
+    def test_without_jsonschema_it_says_what_to_install(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "jsonschema", None)
+        check_tools([])
+        with pytest.raises(MissingExtra, match=r"pyramid-moa\[langchain\]"):
+            check_tools([ADD])
