@@ -180,7 +180,6 @@ class Training:
         (self.work / f"{self.kind}.json").write_text(json.dumps(told, indent=1, allow_nan=False), "utf-8")
         metrics = {
             **whole.card.metrics,
-            "scope": "closed-form answers only",
             "zero_shot": {name: brief(one) for name, one in told.items()},
         }
         files = {**whole.files, CARD: replace(whole.card, metrics=metrics).as_json()}

@@ -247,9 +247,7 @@ def features_of(plan: Plan) -> FeatureSet:
     crowd = None if plan.any_crowd else plan.wanted.crowd
     programs = plan.evidence is not None
     chosen = default_features(kind, crowd, programs=programs)
-    features = FeatureSet(
-        level_of(kind, programs=programs), chosen, equivalence_of(kind, plan.equivalence)
-    )
+    features = FeatureSet(level_of(kind, programs=programs), chosen, equivalence_of(kind, plan.equivalence))
     for family in plan.without:
         features = features.without(family)
     return features

@@ -117,7 +117,6 @@ class Sheet:
         found: Floats = self.singles[:, places][np.arange(len(first)), first]
         return found
 
-
     def any_refusal(self, vote: Floats) -> Floats | None:
         """[n] whether it is right to make no call where any member declines to, else what the vote says; None without tools."""
         if self.declining is None:

@@ -48,6 +48,9 @@ from pyramid_core.types import OperatingPoint, Trace
 OTHERS: Mapping[str, int] = {"tools": 4}
 """How many other crowds each query is seen with, for kinds whose features name no member."""
 
+SCOPE = "closed-form answers only"
+"""What figures on a card hold for: open-ended answers have not been measured."""
+
 _TOO_FEW = 20
 """Fewer questions (or right, or wrong answers of an oracle) than this say nothing when they are cut into folds."""
 
@@ -143,6 +146,7 @@ def fit_rows(
     names = setting.features.names
     metrics = {
         **trained.metrics,
+        "scope": SCOPE,
         "records": _records(examples, setting),
         "importance": importance(examples, names, growth=growth, folds=folds, seed=setting.seed),
     }
