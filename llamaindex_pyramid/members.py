@@ -81,10 +81,10 @@ class SyncLLMMember:
     def _answer(self, reply: Any, collected: _Collected | None = None) -> Answer:
         if not isinstance(reply, (ChatResponse, CompletionResponse)):
             raise ContractError(f"member {self.name!r} answered with {type(reply).__name__}, not a response")
-        heard, text = Heard(), text_of(reply)
         if collected is not None:
             heard, text = collected.heard, collected.text
         else:
+            heard, text = Heard(), text_of(reply)
             heard.hear(reply)
         calls: tuple[ToolCall, ...] = ()
         if isinstance(reply, ChatResponse):
