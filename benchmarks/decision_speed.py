@@ -20,12 +20,35 @@ import numpy as np
 from pyramid_core import Answer, Policy, Query, ThresholdRule
 from pyramid_core.deliberation import Deliberation
 from pyramid_core.equivalence import classes
-from pyramid_core.features import DEFAULT_CLASS_FEATURES, DEFAULT_QUERY_FEATURES
+from pyramid_core.features import DEFAULT_CLASS_FEATURES
 from pyramid_core.routers import LearnedRouter
 from pyramid_core.training import Growth, fit
 from pyramid_core.types import Context, Observation, Reply
 
 CROWD = ("a", "b", "c")
+TWENTY = (
+    "agreement",
+    "answer_entropy",
+    "vote_margin",
+    "length_mean",
+    "length_variation",
+    "confidence_mean",
+    "avg_logprob",
+    "min_logprob",
+    "text_ratio",
+    "final_similarity",
+    "question_similarity",
+    "question_numbers_used",
+    "numbers_shared",
+    "query_length",
+    "query_numbers",
+    "query_sentences",
+    "length_chosen",
+    "confidence_chosen",
+    "avg_logprob_chosen",
+    "min_logprob_chosen",
+)
+"""One booster's features, of every family that three texts with log-probabilities have."""
 QUESTION = (
     "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May. "
     "How many clips did she sell altogether in April and May?"
@@ -74,7 +97,7 @@ def query_level(equivalence: str = "auto") -> LearnedRouter:
         oracle="o",
         kind="anytime",
         equivalence=equivalence,
-        features=DEFAULT_QUERY_FEATURES,
+        features=TWENTY,
         growth=growth,
     )
 

@@ -75,7 +75,10 @@ SIDEWAYS = {
         "pyramid_core.errors",
         "pyramid_core.types",
     ): "an error carries failures and trace: names for the type checker only",
-    ("pyramid_core.calls", "pyramid_core.text"): "values in arguments are compared in the texts' normal forms",
+    (
+        "pyramid_core.calls",
+        "pyramid_core.text",
+    ): "values in arguments are compared in the texts' normal forms",
     ("pyramid_core.equivalence", "pyramid_core.calls"): "calls are the same call by their schemas",
     (
         "pyramid_core.equivalence",

@@ -365,7 +365,9 @@ class TestFiles:
             loaded.extend(record["id"] for record in read_records(path))
         assert (loaded, caught.value.path, caught.value.line) == ([1, 2], str(path), 3)
 
-    def test_a_part_that_is_being_written_has_its_last_line_when_that_has_an_end(self, tmp_path: Path) -> None:
+    def test_a_part_that_is_being_written_has_its_last_line_when_that_has_an_end(
+        self, tmp_path: Path
+    ) -> None:
         path = tmp_path / "traces.jsonl.gz.part"
         path.write_bytes(b'{"id": "a"}\n{"id": "b"}')
         assert [record["id"] for record in read_records(path)] == ["a"]
