@@ -21,6 +21,7 @@ from pyramid_core import Answer, Policy, Query, ThresholdRule
 from pyramid_core.deliberation import Deliberation
 from pyramid_core.equivalence import classes
 from pyramid_core.features import DEFAULT_CLASS_FEATURES
+from pyramid_core.features.catalogue import named
 from pyramid_core.routers import LearnedRouter
 from pyramid_core.training import Growth, fit
 from pyramid_core.types import Context, Observation, Reply
@@ -97,7 +98,7 @@ def query_level(equivalence: str = "auto") -> LearnedRouter:
         oracle="o",
         kind="anytime",
         equivalence=equivalence,
-        features=TWENTY,
+        features=named(*TWENTY),
         growth=growth,
     )
 

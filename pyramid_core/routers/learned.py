@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
-
-import numpy as np
-import numpy.typing as npt
 
 from pyramid_core.calibration import shifted
 from pyramid_core.equivalence import BEHAVIOUR, AnswerClass, classes
@@ -160,7 +158,7 @@ class LearnedRouter:
         """Its kind and the first digits of its files' hash."""
         return f"{self.card.kind}/{digest(self.files)[:10]}"
 
-    @property
+    @cached_property
     def evidence(self) -> tuple[str, ...]:
         """What programs do, where that decides which answers are the same; or where features read it and it can be had.
 
@@ -272,7 +270,7 @@ class LearnedRouter:
                 found[words] = tuple(columns)
         return found
 
-    def selects(self, rows: npt.ArrayLike) -> bool:
+    def selects(self, rows: Iterable[Sequence[float]]) -> bool:
         """Whether the best class stands and not the largest, on queries with these rows.
 
         The card's `selection` says so: "class" always, "vote" never, "programs" where what programs do is known.
@@ -282,17 +280,15 @@ class LearnedRouter:
             return False
         if said != "programs":
             return True
-        read = [at for at, f in enumerate(self.features.features) if f.family in PROGRAMS]
-        return not bool(np.isnan(np.asarray(rows, dtype=float)[:, read]).all())
+        return not _nothing(rows, self._of_programs)
 
-    def silent(self, rows: npt.ArrayLike) -> tuple[str, ...]:
+    def silent(self, rows: Iterable[Sequence[float]]) -> tuple[str, ...]:
         """Those of `signals` that none of these rows has."""
         if not self.signals:
             return ()
-        missing = np.isnan(np.asarray(rows, dtype=float)).all(axis=0)
-        return tuple(words for words, columns in self.signals.items() if missing[list(columns)].all())
+        return tuple(words for words, columns in self.signals.items() if _nothing(rows, columns))
 
-    def _silence(self, rows: npt.ArrayLike) -> tuple[str, ...]:
+    def _silence(self, rows: Iterable[Sequence[float]]) -> tuple[str, ...]:
         """A note on signals that nobody in the crowd gives; the log is told once."""
         notes = tuple(
             f"no member gives {words}, which the router {self.card.kind} was trained to look at: its p_fail is "
@@ -304,6 +300,10 @@ class LearnedRouter:
                 self._told.add(note)
                 _LOG.warning(note)
         return notes
+
+    @cached_property
+    def _of_programs(self) -> tuple[int, ...]:
+        return tuple(at for at, f in enumerate(self.features.features) if f.family in PROGRAMS)
 
     @cached_property
     def _told(self) -> set[str]:
@@ -344,6 +344,11 @@ class LearnedRouter:
             f"not trained with oracle {', '.join(unknown)}: taken to be always right; give oracle_accuracy="
         )
         return found, (note,)
+
+
+def _nothing(rows: Iterable[Sequence[float]], columns: Sequence[int]) -> bool:
+    """Whether every value of these columns is missing."""
+    return all(math.isnan(row[at]) for row in rows for at in columns)
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
