@@ -29,8 +29,8 @@ def free_port():
 
 
 def nobody():
-    """Who runs the server: not root, where that can be chosen."""
-    return {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    """Who runs the server: not root, where that can be chosen, nor whom the sandbox counts the processes of."""
+    return {"user": 65533, "group": 65533, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
 def started(model, slots=2):

@@ -17,7 +17,7 @@ from tests.core.recorded import records
 
 PYRAMID = str(Path(sys.executable).parent / "pyramid")
 QUESTIONS = int(os.environ.get("PYRAMID_LLM_QUESTIONS", "12"))
-"""Of each set; a hundred of each take about an hour and a half on two cores."""
+"""Of each set, ten or more: a router is trained on twenty questions at least. A dozen takes about ten minutes on two cores."""
 
 MODELS = """
 router = "agreement"
