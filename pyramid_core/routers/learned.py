@@ -286,7 +286,7 @@ class LearnedRouter:
         """Those of `signals` that none of these rows has."""
         if not self.signals:
             return ()
-        return tuple(words for words, columns in self.signals.items() if _nothing(rows, columns))
+        return tuple([words for words, columns in self.signals.items() if _nothing(rows, columns)])
 
     def _silence(self, rows: Iterable[Sequence[float]]) -> tuple[str, ...]:
         """A note on signals that nobody in the crowd gives; the log is told once."""
@@ -348,7 +348,11 @@ class LearnedRouter:
 
 def _nothing(rows: Iterable[Sequence[float]], columns: Sequence[int]) -> bool:
     """Whether every value of these columns is missing."""
-    return all(math.isnan(row[at]) for row in rows for at in columns)
+    for row in rows:
+        for at in columns:
+            if not math.isnan(row[at]):
+                return False
+    return True
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
