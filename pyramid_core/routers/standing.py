@@ -147,10 +147,13 @@ def _who_stands(observation: Observation, groups: tuple[AnswerClass, ...]) -> tu
     place, last = observation.crowd.index, len(observation.crowd)
     known = set(observation.crowd)
     first = min([place(name) if name in known else last for name in groups[0].members])
-    for group in groups[1:]:
-        if any(first >= (place(name) if name in known else last) for name in group.members):
-            return 0.0, 0.5
+    before = [any(first >= (place(n) if n in known else last) for n in group.members) for group in groups[1:]]
+    if any(
+        earlier for earlier, group in zip(before, groups[1:], strict=True) if group.votes == groups[1].votes
+    ):
+        return 0.0, 0.5
     later = all(first < (place(name) if name in known else last) for name in observation.pending)
+    later = later and not any(before)
     return 1.0, 1.0 if later else 0.5
 
 

@@ -163,6 +163,11 @@ class TestForesight:
         possible = {foreseen_by(observation, now, ending, decide) for ending in endings(observation)}
         assert possible <= {outcome for outcome, chance in foreseen.items() if chance > 0}
 
+    def test_a_class_of_fewer_votes_settles_no_tie(self) -> None:
+        observation = seen(*zip("bcdea", ["2", "2", "3", "3", "1"], strict=True), crowd="abcde")
+        foreseen = AgreementRouter().foresee(observation, decider(0.7))
+        assert {outcome.same for outcome, chance in foreseen.items() if chance > 0} == {True}
+
     @given(partial_crowds, st.sampled_from([0.0, 0.5]))
     def test_is_a_distribution(self, observation, threshold) -> None:
         assert sum(AgreementRouter().foresee(observation, decider(threshold)).values()) == pytest.approx(1.0)
