@@ -144,16 +144,14 @@ def _who_stands(observation: Observation, groups: tuple[AnswerClass, ...]) -> tu
     """
     if not groups:
         return 1.0, 1.0
-    place, last = observation.crowd.index, len(observation.crowd)
-    known = set(observation.crowd)
-    first = min([place(name) if name in known else last for name in groups[0].members])
-    before = [any(first >= (place(n) if n in known else last) for n in group.members) for group in groups[1:]]
+    places, last = {name: at for at, name in enumerate(observation.crowd)}, len(observation.crowd)
+    first = min([places.get(name, last) for name in groups[0].members])
+    before = [any(first >= places.get(name, last) for name in group.members) for group in groups[1:]]
     if any(
         earlier for earlier, group in zip(before, groups[1:], strict=True) if group.votes == groups[1].votes
     ):
         return 0.0, 0.5
-    later = all(first < (place(name) if name in known else last) for name in observation.pending)
-    later = later and not any(before)
+    later = not any(before) and all(first < places.get(name, last) for name in observation.pending)
     return 1.0, 1.0 if later else 0.5
 
 
