@@ -249,6 +249,14 @@ class Conductor:
             case None:
                 raise ContractError("the deliberation has not ended")
 
+    def linger(self, now: float) -> None:
+        """From now on, calls that go on after the end have as long as the policy gives them."""
+        self.alarm = now + self.deliberation.policy.explore_patience
+
+    def lingered(self, now: float) -> bool:
+        """Whether they have all ended, or had their time."""
+        return self.deliberation.settled or now >= self.alarm
+
     def give_up(self) -> None:
         """End the calls that have gone on for too long after the end: their bill stays open."""
         seconds = self.deliberation.policy.explore_patience

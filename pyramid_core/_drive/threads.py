@@ -57,8 +57,8 @@ class ThreadConductor(Conductor):
 
     def finish(self) -> None:
         """Wait for the calls that go on after the end (exploration), so that the bill is complete, but not for ever."""
-        self.alarm = self.clock.now() + self.deliberation.policy.explore_patience
-        self._until(lambda: self.deliberation.settled or self.clock.now() >= self.alarm)
+        self.linger(self.clock.now())
+        self._until(lambda: self.lingered(self.clock.now()))
         self.give_up()
 
     def interrupt(self, reason: str) -> None:
